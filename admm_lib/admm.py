@@ -1,0 +1,321 @@
+r"""ADMM for network compression: the algorithm, and nothing of training.
+
+    minimize f(W) subject to W_i in S_i   is solved by splitting, W_i = Z_i with Z_i in S_i, and repeating
+
+    W-step   minimize  f(W) + sum_i rho_i / 2 ||W_i - Z_i + U_i||^2        (the user's own optimizer)
+    Z-step   Z_i <- projection of W_i + U_i onto S_i
+    U-step   U_i <- U_i + W_i - Z_i
+
+Sources: Boyd et al. 2011, Section 3.1.1 (scaled form); 1804.03294, Section 4; 1811.01907, Section 3.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .constraints import Constraint
+from .parametrizations import hold, mask_of, original
+
+Key = str | tuple[str, ...]
+Schedule = Callable[[int], float]
+
+
+class Residuals(NamedTuple):
+    """One ADMM iteration of one layer: primal ||W - Z||, dual rho ||Z+ - Z||, ||W||, and the rho used."""
+
+    primal: float
+    dual: float
+    norm: float
+    rho: float
+
+
+@dataclass
+class _Pair:
+    """One (Z, U) pair: a set over one layer, or over several layers seen as one long vector."""
+
+    key: Key
+    constraint: Constraint
+    layers: list[int]
+    rho: float
+    Z: Tensor = field(default_factory=lambda: torch.empty(0))
+    U: Tensor = field(default_factory=lambda: torch.empty(0))
+
+
+class ADMM:
+    r"""ADMM over the named layers of `model`; see the module's docstring for the three steps.
+
+    `constraints` maps a layer's name, or a tuple of names (one budget over them), to a set or a list of
+    sets (one (Z, U) pair each). `rho` > 0 is a number or a dict by the same keys. `schedule(t)` gives the
+    factor on rho after update t (see `geometric`); `balance=mu` moves each rho by residual balancing
+    instead. A layer already held by a mask stays inside it (masked ADMM).
+
+    Raises ValueError for no constraint, an unknown layer (with the nearest name), a set that does not fit
+    its layer, a rho that is not positive, and weights that are not finite.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        constraints: Mapping[Key, Constraint | Sequence[Constraint]],
+        rho: float | Mapping[Key, float] = 1e-3,
+        schedule: Schedule | None = None,
+        balance: float | None = None,
+    ) -> None:
+        if not constraints:
+            raise ValueError('no constraints: give at least one, such as {"fc1.weight": Sparse(ratio=10)}')
+        if schedule is not None and balance is not None:
+            raise ValueError("schedule= and balance= both set rho: give one of them")
+        if balance is not None and not balance > 1:
+            raise ValueError(f"balance is a ratio of residuals above 1 (10 is usual), but is {balance}")
+        self.schedule, self.balance = schedule, balance
+        self.iteration = 0
+        self.history: list[dict[Key, Residuals]] = []
+        self._names: list[str] = []
+        self._layers: list[tuple[nn.Module, str]] = []
+        self._pairs = [
+            self._pair(model, key, each, rho)
+            for key, sets in constraints.items()
+            for each in (sets if isinstance(sets, (list, tuple)) else [sets])
+        ]
+        self._start()
+
+    def _pair(self, model: nn.Module, key: Key, constraint: Constraint, rho: float | Mapping) -> _Pair:
+        names = (key,) if isinstance(key, str) else tuple(key)
+        layers = []
+        for name in names:
+            if name not in self._names:
+                self._layers.append(resolve(model, name))
+                self._names.append(name)
+            layers.append(self._names.index(name))
+        if not isinstance(constraint, Constraint):
+            raise ValueError(f"{key}: {constraint!r} is not a constraint set, such as Sparse(ratio=10)")
+        constraint.check(sum(self._weight(i).numel() for i in layers), " + ".join(names))
+        value = rho.get(key) if isinstance(rho, Mapping) else rho
+        if value is None or not 0 < value < float("inf"):
+            raise ValueError(f"{key}: rho must be a positive number, but is {value}")
+        return _Pair(key, constraint, layers, float(value))
+
+    @torch.no_grad()
+    def _start(self) -> None:
+        for module, tensor_name in self._layers:
+            if mask_of(module, tensor_name) is not None:  # values under a mask must not leak into W
+                original(module, tensor_name).copy_(getattr(module, tensor_name))
+        for pair in self._pairs:
+            W = self._gather(pair)
+            pair.Z, pair.U = pair.constraint.project(W), torch.zeros_like(W)
+        self._base = [pair.rho for pair in self._pairs]
+        if self.schedule is not None:
+            self._follow_schedule()
+        self._refresh()
+
+    def _weight(self, layer: int) -> Tensor:
+        module, tensor_name = self._layers[layer]
+        return original(module, tensor_name)
+
+    def _gather(self, pair: _Pair) -> Tensor:
+        """The pair's weights: the tensor itself, or several as one vector."""
+        for i in pair.layers:
+            if not bool(self._weight(i).isfinite().all()):
+                raise ValueError(
+                    f"{self._names[i]} holds NaN or infinite weights: "
+                    "restart from a good checkpoint with a lower learning rate or rho"
+                )
+        if len(pair.layers) == 1:
+            return self._weight(pair.layers[0]).detach().clone()
+        return torch.cat([self._weight(i).detach().reshape(-1) for i in pair.layers])
+
+    def _scatter(self, pair: _Pair, value: Tensor) -> list[Tensor]:
+        """The pair's vector, cut back into tensors of the layers' shapes."""
+        weights = [self._weight(i) for i in pair.layers]
+        if len(weights) == 1:
+            return [value]
+        pieces = value.split([w.numel() for w in weights])
+        return [piece.reshape(w.shape) for piece, w in zip(pieces, weights, strict=True)]
+
+    @torch.no_grad()
+    def _refresh(self) -> None:
+        """Per layer, the sums that the penalty's gradient needs: sum_j rho_j and sum_j rho_j (U_j - Z_j)."""
+        self._rho = [0.0] * len(self._layers)
+        self._pull = [torch.zeros_like(self._weight(i)) for i in range(len(self._layers))]
+        for pair in self._pairs:
+            for i, piece in zip(pair.layers, self._scatter(pair, pair.U - pair.Z), strict=True):
+                self._rho[i] += pair.rho
+                self._pull[i].add_(piece, alpha=pair.rho)
+
+    @property
+    def Z(self) -> dict[Key, list[Tensor]]:
+        """The auxiliary variables by key, one per set, flattened and joined for a tuple of layers."""
+        return self._by_key(lambda pair: pair.Z)
+
+    @property
+    def U(self) -> dict[Key, list[Tensor]]:
+        """The scaled duals by key, one per set, laid out like Z."""
+        return self._by_key(lambda pair: pair.U)
+
+    def _by_key(self, pick: Callable[[_Pair], Tensor]) -> dict[Key, list[Tensor]]:
+        found: dict[Key, list[Tensor]] = {}
+        for pair in self._pairs:
+            found.setdefault(pair.key, []).append(pick(pair))
+        return found
+
+    @property
+    def rho(self) -> dict[Key, float]:
+        """The penalty parameter in force, by key."""
+        return {pair.key: pair.rho for pair in self._pairs}
+
+    @torch.no_grad()
+    def add_penalty_gradient(self) -> None:
+        """Add rho (W - Z + U) to each constrained layer's gradient: call between backward() and step().
+
+        The same as adding `penalty()` to the loss, without its graph. Raises RuntimeError where a layer
+        has no gradient yet.
+        """
+        weights = [self._weight(i) for i in range(len(self._layers))]
+        for name, weight in zip(self._names, weights, strict=True):
+            if weight.grad is None:
+                raise RuntimeError(f"{name} has no gradient: call loss.backward() first")
+        for rho in set(self._rho):  # one fused call per distinct rho, not per layer
+            chosen = [i for i, each in enumerate(self._rho) if each == rho]
+            grads = [weights[i].grad for i in chosen]
+            torch._foreach_add_(grads, [weights[i] for i in chosen], alpha=rho)
+            torch._foreach_add_(grads, [self._pull[i] for i in chosen])
+
+    def penalty(self) -> Tensor:
+        """The penalty itself, sum_i rho_i / 2 ||W_i - Z_i + U_i||^2, as a scalar with a graph."""
+        total = torch.zeros(())
+        for pair in self._pairs:
+            pieces = self._scatter(pair, pair.Z - pair.U)
+            for i, target in zip(pair.layers, pieces, strict=True):
+                total = total.to(target) + pair.rho / 2 * (self._weight(i) - target).square().sum()
+        return total
+
+    @torch.no_grad()
+    def update(self) -> dict[Key, Residuals]:
+        """One Z-step and U-step, then rho's schedule or balancing; the residuals by key.
+
+        Raises ValueError, naming the layer, for weights that are not finite; nothing is changed then.
+        """
+        gathered = [self._gather(pair) for pair in self._pairs]
+        residuals: dict[Key, Residuals] = {}
+        for pair, W in zip(self._pairs, gathered, strict=True):
+            previous, pair.Z = pair.Z, pair.constraint.project(W + pair.U)
+            gap = W - pair.Z
+            pair.U = pair.U + gap
+            measured = Residuals(
+                gap.norm().item(), pair.rho * (pair.Z - previous).norm().item(), W.norm().item(), pair.rho
+            )
+            worst = residuals.get(pair.key)
+            residuals[pair.key] = measured if worst is None else max(worst, measured)
+            if self.balance is not None:
+                self._rescale(pair, pair.rho * _balance(measured, self.balance))
+        self.iteration += 1
+        self.history.append(residuals)
+        if self.schedule is not None:
+            self._follow_schedule()
+        self._refresh()
+        return residuals
+
+    def _follow_schedule(self) -> None:
+        for pair, base in zip(self._pairs, self._base, strict=True):
+            self._rescale(pair, base * self.schedule(self.iteration))
+
+    @staticmethod
+    def _rescale(pair: _Pair, rho: float) -> None:
+        """Change rho and keep the unscaled dual rho U: U is multiplied by rho_old / rho_new."""
+        if not 0 < rho < float("inf"):
+            raise ValueError(f"{pair.key}: rho must be a positive number, but the schedule gave {rho}")
+        pair.U = pair.U * (pair.rho / rho)
+        pair.rho = rho
+
+    def to(self, device: torch.device | str) -> "ADMM":
+        """Move Z and U to the device the model has been moved to; returns itself."""
+        for pair in self._pairs:
+            pair.Z, pair.U = pair.Z.to(device), pair.U.to(device)
+        self._refresh()
+        return self
+
+    def set_rho(self, rho: float) -> None:
+        """Set rho of every layer by hand; the scaled duals are rescaled to match."""
+        for pair in self._pairs:
+            self._rescale(pair, rho)
+        self._base = [rho] * len(self._pairs)
+        self._refresh()
+
+    def _projected(self) -> list[Tensor]:
+        """Each layer's weights projected onto its set (onto its sets in turn, where it has several)."""
+        values = [self._weight(i).detach().clone() for i in range(len(self._layers))]
+        for pair in self._pairs:
+            parts = [values[i] for i in pair.layers]
+            joined = parts[0] if len(parts) == 1 else torch.cat([part.reshape(-1) for part in parts])
+            for i, piece in zip(pair.layers, self._scatter(pair, pair.constraint.project(joined)), strict=True):
+                values[i] = piece
+        return values
+
+    @contextmanager
+    def projected(self) -> Iterator[None]:
+        """Within the block the model carries its projected weights, which are what accuracy should count."""
+        saved = [self._weight(i).detach().clone() for i in range(len(self._layers))]
+        try:
+            self._assign(self._projected())
+            yield
+        finally:
+            self._assign(saved)
+
+    @torch.no_grad()
+    def _assign(self, values: list[Tensor]) -> None:
+        for i, value in enumerate(values):
+            self._weight(i).copy_(value)
+
+    @torch.no_grad()
+    def finalize(self) -> None:
+        """W <- projection of W, held there by a parametrization that replaces any earlier one."""
+        sets = {i: pair.constraint for pair in self._pairs for i in pair.layers}
+        for i, value in enumerate(self._projected()):
+            hold(*self._layers[i], value, sets[i].hold(value))
+
+
+def geometric(start: float, end: float, updates: int) -> Schedule:
+    """A schedule that multiplies rho by `start` at first and by `end` after `updates` updates.
+
+    factor(t) = start (end / start)^min(t / updates, 1). Source: rho grown by a constant factor per
+    update, as in the code released with 1903.09769.
+    """
+    if not (start > 0 and end > 0 and updates >= 1):
+        raise ValueError(f"geometric needs start, end > 0 and updates >= 1, not {start}, {end}, {updates}")
+    return lambda update: start * (end / start) ** min(update / updates, 1)
+
+
+def _balance(residuals: Residuals, mu: float) -> float:
+    """Residual balancing: 2, 1/2 or 1. Source: Boyd et al. 2011, Section 3.4.1, Eq. (3.13)."""
+    if residuals.primal > mu * residuals.dual:
+        return 2.0
+    return 0.5 if residuals.dual > mu * residuals.primal else 1.0
+
+
+def resolve(model: nn.Module, name: str) -> tuple[nn.Module, str]:
+    """The module and tensor name behind "conv1.weight"; raises ValueError with the nearest known name."""
+    path, _, tensor_name = name.rpartition(".")
+    modules = dict(model.named_modules())
+    module = modules.get(path)
+    if module is None or not isinstance(getattr(module, tensor_name, None), Tensor):
+        known = weight_names(model)
+        near = get_close_matches(name, known, n=1, cutoff=0) or known[:1]
+        raise ValueError(f"the model has no weight {name!r}; did you mean {near[0]!r}?" if near else
+                         f"the model has no weight {name!r}, nor any other")
+    return module, tensor_name
+
+
+def weight_names(model: nn.Module) -> list[str]:
+    """Names of all parameters as in the plain network, parametrized or not, in the model's order."""
+    found = []
+    for path, module in model.named_modules():
+        if ".parametrizations" in f".{path}":
+            continue
+        tensors = [*dict(module.named_parameters(recurse=False)), *getattr(module, "parametrizations", ())]
+        found += [f"{path}.{tensor}" if path else tensor for tensor in tensors]
+    return found

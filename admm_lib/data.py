@@ -1,0 +1,204 @@
+"""Data sets with fixed splits, held as normalised tensors on the device.
+
+A small data set in memory needs no loader: a batch is an index selection. Larger ones go through
+`torch.utils.data.DataLoader`, which `fit` and `evaluate` accept just as well.
+"""
+
+import hashlib
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+HOME = Path(__file__).resolve().parent.parent / "data"
+MEAN, STD = 0.1307, 0.3081  # of MNIST's training images, as everybody uses them
+MNIST_SHA256 = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+MNIST_HOST = "ossci-datasets.s3.amazonaws.com"  # torchvision's first mirror
+
+Augment = Callable[[Tensor, torch.Generator], Tensor]
+
+
+class DataError(RuntimeError):
+    """A data set is missing or damaged; the message names the file and the remedy."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Inputs and targets of one split, on one device."""
+
+    inputs: Tensor
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def batches(
+        self, size: int, generator: torch.Generator | None = None, augment: Augment | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Pairs (inputs, targets) of at most `size` examples: in order, or shuffled by `generator`.
+
+        `augment(inputs, generator)` is applied per batch and needs the generator. Raises ValueError for
+        a size below 1 or an augmentation without a generator.
+        """
+        if size < 1:
+            raise ValueError(f"a batch holds at least 1 example, not {size}")
+        if augment is not None and generator is None:
+            raise ValueError("augment= draws random numbers: pass generator= as well")
+        order = None if generator is None else torch.randperm(len(self), generator=generator)
+        for start in range(0, len(self), size):
+            rows = slice(start, start + size) if order is None else order[start : start + size]
+            inputs, targets = self.inputs[rows], self.targets[rows]
+            yield (inputs if augment is None else augment(inputs, generator)), targets
+
+    def subset(self, size: int) -> "Split":
+        """The first `size` examples (splits are shuffled once, so they are a fair sample)."""
+        return Split(self.inputs[:size], self.targets[:size])
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set: fixed train, validation and test splits, and one line that says where it came from."""
+
+    name: str
+    train: Split
+    val: Split
+    test: Split
+    note: str
+    checksums: dict[str, str] = field(default_factory=dict, repr=False)
+
+    def __repr__(self) -> str:
+        return f"{self.note}: {len(self.train):,} train / {len(self.val):,} val / {len(self.test):,} test"
+
+
+def load(name: str = "auto", root: str | Path | None = None, device: str | torch.device = "cpu") -> Data:
+    """A data set by name: "mnist", "digits", or "auto" (MNIST where it can be had, else digits).
+
+    Images are (N, 1, 28, 28) floats, normalised by mean 0.1307 and standard deviation 0.3081. MNIST is
+    looked for in `root`, in $ADMM_DATA, in data/, and then downloaded into data/ by torchvision; splits
+    are 55,000 / 5,000 / 10,000. digits are scikit-learn's 1,797 8x8 digits resized; 1,197 / 300 / 300.
+    Raises ValueError for an unknown name, DataError for a missing or damaged file.
+    """
+    if name not in ("auto", "mnist", "digits"):
+        raise ValueError(f'unknown data set {name!r}: choose "auto", "mnist" or "digits"')
+    if name == "digits":
+        return _digits(device, "scikit-learn digits, resized to 28x28")
+    try:
+        return _mnist(_find_mnist(root), device)
+    except _NotFound as missing:
+        if name == "mnist":
+            raise DataError(str(missing)) from None
+        return _digits(device, "MNIST cannot be had here, so scikit-learn digits, resized to 28x28")
+
+
+class _NotFound(Exception):
+    """MNIST is nowhere on this machine and cannot be downloaded."""
+
+
+def _find_mnist(root: str | Path | None) -> Path:
+    places = [root] if root is not None else [os.environ.get("ADMM_DATA"), HOME]
+    folders = [Path(place) for place in places if place]
+    for folder in folders:
+        if (folder / "MNIST" / "raw").is_dir():
+            return folder
+    from ._torchvision import torchvision  # half a second that only a download needs
+
+    if root is None and _reachable(MNIST_HOST):
+        try:
+            torchvision().datasets.MNIST(HOME, download=True)
+            return HOME
+        except (OSError, RuntimeError) as error:
+            reason = f"the download failed ({error})"
+    else:
+        reason = f"{MNIST_HOST} cannot be reached" if root is None else "it is not there"
+    raise _NotFound(
+        f"MNIST is not in {' or '.join(str(f / 'MNIST' / 'raw') for f in folders)}, and {reason}: put the "
+        f'four files named in data/README.md there, or set ADMM_DATA, or use load("digits")'
+    )
+
+
+def _reachable(host: str, wait: float = 5.0) -> bool:
+    """Whether `host` answers within `wait` seconds; a "no" is remembered for an hour, across processes."""
+    remembered = HOME / ".unreachable"
+    if remembered.exists() and time.time() - remembered.stat().st_mtime < 3600:
+        return False
+    try:
+        socket.create_connection((host, 443), timeout=wait).close()
+    except OSError:
+        try:
+            remembered.touch()
+        except OSError:  # a read-only checkout only loses the memory
+            pass
+        return False
+    return True
+
+
+def _mnist(root: Path, device: str | torch.device) -> Data:
+    checksums = {name: _verify(root / "MNIST" / "raw" / name) for name in MNIST_SHA256}
+    from ._torchvision import torchvision
+
+    train, test = (torchvision().datasets.MNIST(root, train=train) for train in (True, False))
+    order = torch.from_numpy(np.random.RandomState(0).permutation(60_000))
+    images, labels = train.data[order], train.targets[order]
+    return Data(
+        "mnist",
+        _split(images[:55_000], labels[:55_000], device),
+        _split(images[55_000:], labels[55_000:], device),
+        _split(test.data, test.targets, device),
+        "MNIST",
+        checksums,
+    )
+
+
+def _verify(path: Path) -> str:
+    """The file's SHA-256; raises DataError when it is missing, unreadable or not the published one."""
+    remedy = "delete it and load again, or fetch it by hand as data/README.md says"
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"cannot read {path} ({error.strerror}): {remedy}") from None
+    if found != MNIST_SHA256[path.name]:
+        raise DataError(f"{path} is damaged (its SHA-256 starts {found[:8]}): {remedy}")
+    return found
+
+
+def _digits(device: str | torch.device, note: str) -> Data:
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    order = np.random.RandomState(0).permutation(len(labels))
+    images = torch.from_numpy(pixels[order].reshape(-1, 1, 8, 8) / 16).float()
+    # 8x8 digits fill their frame; MNIST's sit in a 20x20 box with a margin of 4.
+    images = F.pad(F.interpolate(images, size=(20, 20), mode="bilinear", align_corners=False), [4] * 4)
+    images, labels = images * 255, torch.from_numpy(labels[order])
+    parts = (slice(0, 1197), slice(1197, 1497), slice(1497, None))
+    return Data("digits", *(_split(images[p], labels[p], device) for p in parts), note)
+
+
+def _split(images: Tensor, labels: Tensor, device: str | torch.device) -> Split:
+    normalised = (images.reshape(-1, 1, 28, 28).float() / 255 - MEAN) / STD
+    return Split(normalised.to(device), labels.long().to(device))
+
+
+def shifts(pixels: int = 2) -> Augment:
+    """An augmentation that moves each image by up to `pixels` in both directions, background moving in."""
+
+    def shift(images: Tensor, generator: torch.Generator) -> Tensor:
+        count, _, height, width = images.shape
+        padded = F.pad(images, [pixels] * 4, value=-MEAN / STD)
+        windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view: (N, C, dy, dx, H, W)
+        dy, dx = torch.randint(0, 2 * pixels + 1, (2, count), generator=generator).to(images.device)
+        return windows[torch.arange(count, device=images.device), :, dy, dx]
+
+    return shift

@@ -1,0 +1,74 @@
+r"""Euclidean projections and proximal maps: pure functions, tensor in, tensor out.
+
+The projection of W onto a set S is the point of S nearest to W: argmin_{Z in S} ||Z - W||^2. It is the
+Z-update of ADMM. None of the sets here is convex, so "nearest" need not be unique: every function says
+which of the nearest points it returns.
+"""
+
+import torch
+from torch import Tensor
+
+
+def top_k_mask(weight: Tensor, keep: int) -> Tensor:
+    """True at the `keep` entries of largest magnitude; same shape as `weight`, exactly `keep` True.
+
+    Ties go to the lower (row-major) index. NaN is refused by the callers that own a name for the
+    weight; here it would count as largest. O(n). Raises ValueError unless 0 <= keep <= weight.numel().
+    """
+    if not 0 <= keep <= weight.numel():
+        raise ValueError(f"keep must lie between 0 and the {weight.numel()} weights, but is {keep}")
+    magnitude = weight.detach().abs().reshape(-1)
+    if keep == 0:
+        return torch.zeros_like(weight, dtype=torch.bool)
+    if keep == weight.numel():
+        return torch.ones_like(weight, dtype=torch.bool)
+    threshold = magnitude.kthvalue(magnitude.numel() - keep + 1).values
+    mask = magnitude > threshold
+    # A threshold alone keeps too many or too few where magnitudes tie: fill up to exactly `keep`.
+    ties = (magnitude == threshold).nonzero().squeeze(1)
+    mask[ties[: keep - int(mask.sum())]] = True
+    return mask.reshape(weight.shape)
+
+
+def top_k(weight: Tensor, keep: int) -> Tensor:
+    r"""The nearest tensor with at most `keep` nonzeros: argmin_Z ||Z - W||^2 subject to ||Z||_0 <= keep.
+
+    Any shape and float dtype; ties go to the lower index, so exactly `keep` entries survive. O(n).
+    Raises ValueError unless 0 <= keep <= weight.numel(). Source: the Z-update of 1804.03294, Eq. (12).
+    """
+    return torch.where(top_k_mask(weight, keep), weight, 0)
+
+
+def nearest_level(weight: Tensor, levels: Tensor) -> Tensor:
+    r"""Each entry replaced by its nearest level: argmin_Z ||Z - W||^2 subject to Z_i in {levels}.
+
+    `levels` is a vector of at least one finite value in any order; a weight halfway between two levels
+    takes the lower one. O(n log k). Raises ValueError for no level or one that is not finite.
+    Source: the quantization sets of 1811.01907, Section 3.
+    """
+    if levels.numel() == 0 or not bool(levels.isfinite().all()):
+        raise ValueError("levels must hold at least one value, and only finite ones")
+    ordered = levels.to(weight).reshape(-1).sort().values
+    halfway = (ordered[1:] + ordered[:-1]) / 2
+    return ordered[torch.bucketize(weight.contiguous(), halfway)]
+
+
+def soft_threshold(v: Tensor, lam: float) -> Tensor:
+    r"""The proximal map of the l1 norm: argmin_z lam |z|_1 + 1/2 ||z - v||^2 = sign(v) max(|v| - lam, 0).
+
+    Raises ValueError for lam < 0. Source: Boyd et al. 2011, Section 4.4.3.
+    """
+    if lam < 0:
+        raise ValueError(f"lam must not be negative, but is {lam}")
+    return v.sign() * (v.abs() - lam).clamp_min(0)
+
+
+def hard_threshold(v: Tensor, lam: float) -> Tensor:
+    r"""The proximal map of the l0 count: argmin_z lam ||z||_0 + 1/2 ||z - v||^2.
+
+    An entry survives iff v^2 / 2 > lam, that is |v| > sqrt(2 lam), and not |v| > lam as sometimes coded.
+    Raises ValueError for lam < 0. Source: Boyd et al. 2011, Section 9.1.
+    """
+    if lam < 0:
+        raise ValueError(f"lam must not be negative, but is {lam}")
+    return torch.where(v.abs() > (2 * lam) ** 0.5, v, 0)

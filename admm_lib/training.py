@@ -1,0 +1,264 @@
+"""Training and evaluation on Lightning Fabric: any device, any precision, ADMM's penalty by argument."""
+
+import copy
+import math
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from threading import Event
+from time import perf_counter
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from .admm import ADMM
+from .data import Augment, Data, Split
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+class DivergenceError(RuntimeError):
+    """The loss became NaN or infinite."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch did: mean training loss, validation accuracy in percent (None if not asked), seconds.
+
+    With ADMM the accuracy is that of the projected weights.
+    """
+
+    number: int
+    loss: float
+    val_accuracy: float | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Mean loss, mean metric (by default accuracy in percent), and the metric of each example."""
+
+    loss: float
+    accuracy: float
+    scores: Tensor = field(repr=False)
+
+    @property
+    def correct(self) -> Tensor:
+        """Per example, whether its score is above zero: for accuracy, whether it was classified right."""
+        return self.scores > 0
+
+
+def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """100 where the largest output is the target's, else 0; shape (N,)."""
+    return 100.0 * (outputs.argmax(1) == targets)
+
+
+def fit(
+    model: nn.Module,
+    data: Data | Split | Batches,
+    epochs: int,
+    *,
+    admm: ADMM | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
+    lr: float = 1e-3,
+    schedule: str | None = None,
+    loss: Loss = F.cross_entropy,
+    batch_size: int = 128,
+    augment: Augment | None = None,
+    seed: int = 0,
+    precision: str = "32-true",
+    accelerator: str = "auto",
+    validate: Data | Split | Batches | None = None,
+    keep_best: bool = False,
+    progress: bool | Callable[[Epoch], None] = False,
+    stop: Event | None = None,
+) -> list[Epoch]:
+    """Train `model` in place, with ADMM's penalty and one update per epoch when `admm` is given.
+
+    `data` is a data set or split of this library (shuffled by `seed`, augmented), or any iterable of
+    (inputs, targets) with a loss of your own. The optimizer is Adam at `lr` unless given; `schedule` is
+    "one-cycle" (up over the first tenth, then cosine down to zero; the default) or "constant" (the
+    default with ADMM). `validate` (by default `data.val` of a data set) is evaluated after each epoch, and `keep_best`
+    ends on the best such epoch. `stop` ends training after the current step.
+
+    Raises ValueError for bad arguments and DivergenceError, naming the step, when the loss is not finite.
+    """
+    if epochs < 1:
+        raise ValueError(f"epochs must be 1 or more, but is {epochs}")
+    schedule = schedule or ("one-cycle" if admm is None else "constant")
+    if schedule not in ("one-cycle", "constant"):
+        raise ValueError(f'schedule must be "one-cycle" or "constant", but is {schedule!r}')
+    if validate is None and isinstance(data, Data):
+        validate = data.val
+    if keep_best and (validate is None or admm is not None):
+        raise ValueError("keep_best needs validation data, and weights that are compared as they are")
+    train = data.train if isinstance(data, Data) else data
+    optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=lr)
+    steps = _steps(train, batch_size)
+    scheduler = _scheduler(optimizer, schedule, steps and epochs * steps)
+    fabric = _fabric(accelerator, precision)
+    wrapped, optimizer = fabric.setup(model, optimizer)
+    if admm is not None:
+        admm.to(fabric.device)
+    generator = torch.Generator().manual_seed(seed)
+    report, close = _reporter(progress, epochs)
+    history: list[Epoch] = []
+    best: tuple[float, dict] = (-math.inf, {})
+    try:
+        for number in range(1, epochs + 1):
+            started = perf_counter()
+            wrapped.train()
+            mean_loss = _epoch(
+                fabric, wrapped, optimizer, scheduler, _stream(train, batch_size, generator, augment), loss,
+                admm, stop, number,
+            )  # fmt: skip
+            if admm is not None:
+                admm.update()
+            score = None if validate is None else _validate(model, validate, admm, loss)
+            history.append(Epoch(number, mean_loss, score, perf_counter() - started))
+            report(history[-1])
+            if keep_best and score > best[0]:
+                best = (score, copy.deepcopy(model.state_dict()))
+            if stop is not None and stop.is_set():
+                break
+    finally:
+        close()
+    if best[1]:
+        model.load_state_dict(best[1])
+    return history
+
+
+def _epoch(
+    fabric: Fabric, model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: object, batches: Batches,
+    loss: Loss, admm: ADMM | None, stop: Event | None, number: int,
+) -> float:  # fmt: skip
+    total, examples = torch.zeros((), device=fabric.device), 0
+    step = 0
+    for step, (inputs, targets) in enumerate(batches, 1):
+        inputs, targets = fabric.to_device((inputs, targets))
+        value = loss(model(inputs), targets)
+        fabric.backward(value)
+        if admm is not None:
+            admm.add_penalty_gradient()
+        optimizer.step()
+        optimizer.zero_grad()
+        if scheduler is not None:
+            scheduler.step()
+        total += value.detach() * len(inputs)
+        examples += len(inputs)
+        if step % 50 == 0:
+            _check_finite(total, number, step, optimizer)
+        if stop is not None and stop.is_set():
+            break
+    if step == 0:
+        raise ValueError("the training data gave no batch; an iterator that was used up cannot be used again")
+    _check_finite(total, number, step, optimizer)
+    return total.item() / examples
+
+
+def _check_finite(total: Tensor, epoch: int, step: int, optimizer: torch.optim.Optimizer) -> None:
+    if not bool(total.isfinite()):
+        rate = optimizer.param_groups[0]["lr"]
+        raise DivergenceError(
+            f"the loss is no longer finite at epoch {epoch}, by step {step} (learning rate {rate:.2g}): "
+            "lower the learning rate or rho, and check the inputs for NaN"
+        )
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    data: Split | Batches,
+    *,
+    loss: Loss = F.cross_entropy,
+    metric: Loss = accuracy,
+    batch_size: int = 1000,
+) -> Evaluation:
+    """Loss and metric of `model` on a split or any iterable of (inputs, targets), in full precision.
+
+    `metric(outputs, targets)` gives one score per example. The model keeps its training mode. Raises
+    ValueError where there is no example.
+    """
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    total, scores = 0.0, []
+    try:
+        for inputs, targets in _stream(data, batch_size, None, None):
+            inputs, targets = inputs.to(device), targets.to(device)
+            outputs = model(inputs)
+            total += loss(outputs, targets).item() * len(inputs)
+            scores.append(metric(outputs, targets).float().cpu())
+    finally:
+        model.train(was_training)
+    if not scores:
+        raise ValueError("there is nothing to evaluate on: the data gave no batch")
+    joined = torch.cat(scores)
+    return Evaluation(total / len(joined), joined.mean().item(), joined)
+
+
+def _validate(model: nn.Module, data: Data | Split | Batches, admm: ADMM | None, loss: Loss) -> float:
+    split = data.val if isinstance(data, Data) else data
+    if admm is None:
+        return evaluate(model, split, loss=loss).accuracy
+    with admm.projected():
+        return evaluate(model, split, loss=loss).accuracy
+
+
+def _stream(
+    data: Split | Batches, size: int, generator: torch.Generator | None, augment: Augment | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    return data.batches(size, generator, augment) if isinstance(data, Split) else iter(data)
+
+
+def _steps(train: Split | Batches, batch_size: int) -> int | None:
+    if isinstance(train, Split):
+        return math.ceil(len(train) / batch_size)
+    return len(train) if hasattr(train, "__len__") else None
+
+
+def _fabric(accelerator: str, precision: str) -> Fabric:
+    with warnings.catch_warnings():  # Fabric's advice on unused hardware is not the reader's concern
+        warnings.simplefilter("ignore")
+        return Fabric(accelerator=accelerator, devices=1, precision=precision)
+
+
+def _scheduler(
+    optimizer: torch.optim.Optimizer, schedule: str, total: int | None
+) -> torch.optim.lr_scheduler.LambdaLR | None:
+    """One cycle: linear to the optimizer's own rate over the first tenth, then a cosine down to 0."""
+    if schedule == "constant":
+        return None
+    if total is None:
+        raise ValueError('this iterable has no length, which a one-cycle needs: pass schedule="constant"')
+    rise = max(1, total // 10)
+
+    def factor(step: int) -> float:
+        if step < rise:
+            return (step + 1) / rise
+        return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def _reporter(
+    progress: bool | Callable[[Epoch], None], epochs: int
+) -> tuple[Callable[[Epoch], None], Callable[[], None]]:
+    """What is called after each epoch, and what is called at the end."""
+    if callable(progress):
+        return progress, lambda: None
+    if not progress or os.environ.get("ADMM_PROGRESS") == "off":
+        return lambda epoch: None, lambda: None
+    bar = tqdm(total=epochs, unit="epoch", leave=False)
+
+    def report(epoch: Epoch) -> None:
+        score = "" if epoch.val_accuracy is None else f", validation {epoch.val_accuracy:.2f}%"
+        bar.set_postfix_str(f"loss {epoch.loss:.4f}{score}", refresh=False)
+        bar.update()
+
+    return report, bar.close
