@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from numbers import Real
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from .constraints import Constraint
 from .parametrizations import hold, mask_of, original
@@ -66,68 +68,95 @@ class ADMM:
         schedule: Schedule | None = None,
         balance: float | None = None,
     ) -> None:
-        if not constraints:
+        if not isinstance(constraints, Mapping) or not constraints:
             raise ValueError('no constraints: give at least one, such as {"fc1.weight": Sparse(ratio=10)}')
         if schedule is not None and balance is not None:
             raise ValueError("schedule= and balance= both set rho: give one of them")
         if balance is not None and not balance > 1:
             raise ValueError(f"balance is a ratio of residuals above 1 (10 is usual), but is {balance}")
+        if isinstance(rho, Mapping) and set(rho) != set(constraints):
+            odd = ", ".join(map(str, set(rho) ^ set(constraints)))
+            raise ValueError(f"rho as a dict needs the keys of the constraints; {odd} is in only one of them")
         self.schedule, self.balance = schedule, balance
         self.iteration = 0
         self.history: list[dict[Key, Residuals]] = []
         self._names: list[str] = []
-        self._layers: list[tuple[nn.Module, str]] = []
+        self._owners: list[list[tuple[nn.Module, str]]] = []  # several where layers are tied
         self._pairs = [
             self._pair(model, key, each, rho)
             for key, sets in constraints.items()
-            for each in (sets if isinstance(sets, (list, tuple)) else [sets])
+            for each in (sets if isinstance(sets, (list, tuple)) and sets else [sets])
         ]
         self._start()
 
     def _pair(self, model: nn.Module, key: Key, constraint: Constraint, rho: float | Mapping) -> _Pair:
         names = (key,) if isinstance(key, str) else tuple(key)
-        layers = []
-        for name in names:
-            if name not in self._names:
-                self._layers.append(resolve(model, name))
-                self._names.append(name)
-            layers.append(self._names.index(name))
-        if not isinstance(constraint, Constraint):
+        layers = [self._layer(model, name) for name in names]
+        if not layers or len(set(layers)) < len(layers):
+            raise ValueError(f"{key}: name at least one weight, each once (tied layers share one weight)")
+        if not isinstance(constraint, Constraint) or isinstance(constraint, type):
             raise ValueError(f"{key}: {constraint!r} is not a constraint set, such as Sparse(ratio=10)")
         constraint.check(sum(self._weight(i).numel() for i in layers), " + ".join(names))
         value = rho.get(key) if isinstance(rho, Mapping) else rho
-        if value is None or not 0 < value < float("inf"):
-            raise ValueError(f"{key}: rho must be a positive number, but is {value}")
+        if not isinstance(value, Real) or not 0 < value < float("inf"):
+            raise ValueError(f"{key}: rho must be a positive number, but is {value!r}")
         return _Pair(key, constraint, layers, float(value))
+
+    def _layer(self, model: nn.Module, name: str) -> int:
+        """The layer's position among those named so far, where tied layers count as one."""
+        owner = resolve(model, name)
+        if is_parametrized(*owner) and mask_of(*owner) is None:
+            raise ValueError(f"{name} is held by something other than a mask: admm_lib.bake(model) first")
+        weight = original(*owner)
+        for i in range(len(self._names)):
+            if self._weight(i) is weight:
+                return i
+        self._names.append(name)
+        self._owners.append([each for each in tensors(model).values() if original(*each) is weight])
+        return len(self._names) - 1
 
     @torch.no_grad()
     def _start(self) -> None:
-        for module, tensor_name in self._layers:
-            if mask_of(module, tensor_name) is not None:  # values under a mask must not leak into W
-                original(module, tensor_name).copy_(getattr(module, tensor_name))
+        values = self._values()
+        self._assign(values)  # whatever lay under a mask is zero from here on
         for pair in self._pairs:
-            W = self._gather(pair)
-            pair.Z, pair.U = pair.constraint.project(W), torch.zeros_like(W)
+            W = self._join(pair, values)
+            pair.Z, pair.U = self._project(pair, W), torch.zeros_like(W)
         self._base = [pair.rho for pair in self._pairs]
         if self.schedule is not None:
             self._follow_schedule()
         self._refresh()
 
     def _weight(self, layer: int) -> Tensor:
-        module, tensor_name = self._layers[layer]
-        return original(module, tensor_name)
+        return original(*self._owners[layer][0])
 
-    def _gather(self, pair: _Pair) -> Tensor:
-        """The pair's weights: the tensor itself, or several as one vector."""
-        for i in pair.layers:
-            if not bool(self._weight(i).isfinite().all()):
+    def _values(self) -> list[Tensor]:
+        """A copy of each layer's weights as the network shows them: zero under a mask, even where an
+        optimizer's momentum moves what lies there. Raises ValueError where they are not finite.
+        """
+        values = [getattr(*owners[0]).detach().clone() for owners in self._owners]
+        for name, value in zip(self._names, values, strict=True):
+            if not bool(value.isfinite().all()):
                 raise ValueError(
-                    f"{self._names[i]} holds NaN or infinite weights: "
+                    f"{name} holds NaN or infinite weights: "
                     "restart from a good checkpoint with a lower learning rate or rho"
                 )
-        if len(pair.layers) == 1:
-            return self._weight(pair.layers[0]).detach().clone()
-        return torch.cat([self._weight(i).detach().reshape(-1) for i in pair.layers])
+        return values
+
+    @staticmethod
+    def _join(pair: _Pair, values: list[Tensor]) -> Tensor:
+        """The pair's weights: the tensor itself, or several as one vector."""
+        pieces = [values[i] for i in pair.layers]
+        return pieces[0] if len(pieces) == 1 else torch.cat([piece.reshape(-1) for piece in pieces])
+
+    def _project(self, pair: _Pair, value: Tensor) -> Tensor:
+        """The nearest point of the pair's set; in masked layers, zero where the mask is."""
+        nearest = pair.constraint.project(value)
+        for i, piece in zip(pair.layers, self._scatter(pair, nearest), strict=True):
+            mask = mask_of(*self._owners[i][0])
+            if mask is not None:
+                piece.masked_fill_(~mask, 0)
+        return nearest
 
     def _scatter(self, pair: _Pair, value: Tensor) -> list[Tensor]:
         """The pair's vector, cut back into tensors of the layers' shapes."""
@@ -140,8 +169,8 @@ class ADMM:
     @torch.no_grad()
     def _refresh(self) -> None:
         """Per layer, the sums that the penalty's gradient needs: sum_j rho_j and sum_j rho_j (U_j - Z_j)."""
-        self._rho = [0.0] * len(self._layers)
-        self._pull = [torch.zeros_like(self._weight(i)) for i in range(len(self._layers))]
+        self._rho = [0.0] * len(self._names)
+        self._pull = [torch.zeros_like(self._weight(i)) for i in range(len(self._names))]
         for pair in self._pairs:
             for i, piece in zip(pair.layers, self._scatter(pair, pair.U - pair.Z), strict=True):
                 self._rho[i] += pair.rho
@@ -175,7 +204,7 @@ class ADMM:
         The same as adding `penalty()` to the loss, without its graph. Raises RuntimeError where a layer
         has no gradient yet.
         """
-        weights = [self._weight(i) for i in range(len(self._layers))]
+        weights = [self._weight(i) for i in range(len(self._names))]
         for name, weight in zip(self._names, weights, strict=True):
             if weight.grad is None:
                 raise RuntimeError(f"{name} has no gradient: call loss.backward() first")
@@ -200,10 +229,11 @@ class ADMM:
 
         Raises ValueError, naming the layer, for weights that are not finite; nothing is changed then.
         """
-        gathered = [self._gather(pair) for pair in self._pairs]
+        values = self._values()
         residuals: dict[Key, Residuals] = {}
-        for pair, W in zip(self._pairs, gathered, strict=True):
-            previous, pair.Z = pair.Z, pair.constraint.project(W + pair.U)
+        for pair in self._pairs:
+            W = self._join(pair, values)
+            previous, pair.Z = pair.Z, self._project(pair, W + pair.U)
             gap = W - pair.Z
             pair.U = pair.U + gap
             measured = Residuals(
@@ -228,7 +258,7 @@ class ADMM:
     def _rescale(pair: _Pair, rho: float) -> None:
         """Change rho and keep the unscaled dual rho U: U is multiplied by rho_old / rho_new."""
         if not 0 < rho < float("inf"):
-            raise ValueError(f"{pair.key}: rho must be a positive number, but the schedule gave {rho}")
+            raise ValueError(f"{pair.key}: rho must be a positive number, but would become {rho!r}")
         pair.U = pair.U * (pair.rho / rho)
         pair.rho = rho
 
@@ -248,18 +278,17 @@ class ADMM:
 
     def _projected(self) -> list[Tensor]:
         """Each layer's weights projected onto its set (onto its sets in turn, where it has several)."""
-        values = [self._weight(i).detach().clone() for i in range(len(self._layers))]
+        values = self._values()
         for pair in self._pairs:
-            parts = [values[i] for i in pair.layers]
-            joined = parts[0] if len(parts) == 1 else torch.cat([part.reshape(-1) for part in parts])
-            for i, piece in zip(pair.layers, self._scatter(pair, pair.constraint.project(joined)), strict=True):
-                values[i] = piece
+            pieces = self._scatter(pair, self._project(pair, self._join(pair, values)))
+            for i, piece in zip(pair.layers, pieces, strict=True):
+                values[i].copy_(piece)  # a copy keeps the layout, and channels_last is what makes it fast
         return values
 
     @contextmanager
     def projected(self) -> Iterator[None]:
         """Within the block the model carries its projected weights, which are what accuracy should count."""
-        saved = [self._weight(i).detach().clone() for i in range(len(self._layers))]
+        saved = [self._weight(i).detach().clone() for i in range(len(self._names))]
         try:
             self._assign(self._projected())
             yield
@@ -276,7 +305,9 @@ class ADMM:
         """W <- projection of W, held there by a parametrization that replaces any earlier one."""
         sets = {i: pair.constraint for pair in self._pairs for i in pair.layers}
         for i, value in enumerate(self._projected()):
-            hold(*self._layers[i], value, sets[i].hold(value))
+            held = sets[i].hold(value)
+            for owner in self._owners[i]:
+                hold(*owner, value, held)
 
 
 def geometric(start: float, end: float, updates: int) -> Schedule:
@@ -299,23 +330,25 @@ def _balance(residuals: Residuals, mu: float) -> float:
 
 def resolve(model: nn.Module, name: str) -> tuple[nn.Module, str]:
     """The module and tensor name behind "conv1.weight"; raises ValueError with the nearest known name."""
-    path, _, tensor_name = name.rpartition(".")
-    modules = dict(model.named_modules())
-    module = modules.get(path)
-    if module is None or not isinstance(getattr(module, tensor_name, None), Tensor):
-        known = weight_names(model)
-        near = get_close_matches(name, known, n=1, cutoff=0) or known[:1]
-        raise ValueError(f"the model has no weight {name!r}; did you mean {near[0]!r}?" if near else
-                         f"the model has no weight {name!r}, nor any other")
-    return module, tensor_name
+    known = tensors(model)
+    if name in known:
+        return known[name]
+    candidates = [each for each in known if each.endswith("weight")] or list(known)
+    near = [f"{name}.weight"] if f"{name}.weight" in known else get_close_matches(name, candidates, 1, 0)
+    raise ValueError(f"the model has no weight {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
 
 
 def weight_names(model: nn.Module) -> list[str]:
     """Names of all parameters as in the plain network, parametrized or not, in the model's order."""
-    found = []
+    return list(tensors(model))
+
+
+def tensors(model: nn.Module) -> dict[str, tuple[nn.Module, str]]:
+    """Module and tensor name of every parameter, by its name in the plain network, parametrized or not."""
+    found = {}
     for path, module in model.named_modules():
         if ".parametrizations" in f".{path}":
             continue
-        tensors = [*dict(module.named_parameters(recurse=False)), *getattr(module, "parametrizations", ())]
-        found += [f"{path}.{tensor}" if path else tensor for tensor in tensors]
+        own = [*dict(module.named_parameters(recurse=False)), *getattr(module, "parametrizations", ())]
+        found |= {f"{path}.{tensor}" if path else tensor: (module, tensor) for tensor in own}
     return found

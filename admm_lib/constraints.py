@@ -6,6 +6,7 @@ how weights that satisfy it are held there while training goes on (`hold`). A se
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -44,20 +45,25 @@ class Sparse:
         groups.check_view(self.by)
         if (self.keep is None) == (self.ratio is None):
             raise ValueError("give either keep= (a count) or ratio= (weights per nonzero weight)")
-        if self.keep is not None and (self.keep != int(self.keep) or self.keep < 0):
-            raise ValueError(f"keep is a count of weights, 0 or more, but is {self.keep}")
-        if self.ratio is not None and not 1 <= self.ratio < math.inf:
+        keep, ratio = self.keep, self.ratio
+        if keep is not None and not (isinstance(keep, Real) and keep >= 0 and keep % 1 == 0):
+            raise ValueError(f"keep is a count of weights, 0 or more, but is {keep!r}")
+        if ratio is not None and not (isinstance(ratio, Real) and 1 <= ratio < math.inf):
             raise ValueError(
-                f"ratio is weights per nonzero weight, 1 or more, but is {self.ratio}: "
+                f"ratio is weights per nonzero weight, 1 or more, but is {ratio!r}: "
                 "for a kept fraction f write ratio=1/f"
             )
+
+    def __repr__(self) -> str:
+        size = f"keep={self.keep}" if self.ratio is None else f"ratio={self.ratio:g}"
+        return f"Sparse({size})" if self.by == "element" else f"Sparse({size}, by={self.by!r})"
 
     def budget(self, numel: int) -> int:
         """How many of `numel` weights survive."""
         if self.keep is not None:
             return int(self.keep)
-        # Without the epsilon, 10 / (10 / 3) would floor to 2.
-        return math.floor(numel / self.ratio + 1e-9)
+        # One rounding step up: a ratio written as numel / keep must give back that very count.
+        return math.floor(math.nextafter(numel / self.ratio, math.inf))
 
     def check(self, numel: int, name: str) -> None:
         """Raise ValueError when more weights are to be kept than `name` has."""
@@ -91,7 +97,7 @@ class OneOf:
 
     def project(self, weight: Tensor) -> Tensor:
         """Each weight's nearest level; see `projections.nearest_level`."""
-        return projections.nearest_level(weight, torch.tensor(self.levels, device=weight.device))
+        return projections.nearest_level(weight, torch.tensor(self.levels, dtype=torch.float64))
 
     def hold(self, weight: Tensor) -> nn.Module:
         """The weights as they are: with levels and assignment both fixed, nothing is left to train."""

@@ -7,8 +7,10 @@ A small data set in memory needs no loader: a batch is an index selection. Large
 import hashlib
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -110,11 +112,11 @@ def _find_mnist(root: str | Path | None) -> Path:
     places = [root] if root is not None else [os.environ.get("ADMM_DATA"), HOME]
     folders = [Path(place) for place in places if place]
     for folder in folders:
-        if (folder / "MNIST" / "raw").is_dir():
-            return folder
-    from ._torchvision import torchvision  # half a second that only a download needs
-
+        if any((folder / "MNIST" / "raw" / name).exists() for name in MNIST_SHA256):
+            return folder  # an empty folder is what a failed download leaves
     if root is None and _reachable(MNIST_HOST):
+        from ._torchvision import torchvision  # half a second that only a download needs
+
         try:
             torchvision().datasets.MNIST(HOME, download=True)
             return HOME
@@ -133,15 +135,26 @@ def _reachable(host: str, wait: float = 5.0) -> bool:
     remembered = HOME / ".unreachable"
     if remembered.exists() and time.time() - remembered.stat().st_mtime < 3600:
         return False
-    try:
-        socket.create_connection((host, 443), timeout=wait).close()
-    except OSError:
-        try:
-            remembered.touch()
-        except OSError:  # a read-only checkout only loses the memory
-            pass
-        return False
-    return True
+    if _answers(host, wait):
+        return True
+    with suppress(OSError):  # a read-only checkout only loses the memory
+        remembered.touch()
+    return False
+
+
+def _answers(host: str, wait: float) -> bool:
+    answered = threading.Event()
+
+    def connect() -> None:
+        with suppress(OSError):
+            socket.create_connection((host, 443), timeout=wait).close()
+            answered.set()
+
+    # The timeout above is per address, and looking up the name has none: so wait for a thread instead.
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(wait)
+    return answered.is_set()
 
 
 def _mnist(root: Path, device: str | torch.device) -> Data:
@@ -163,7 +176,7 @@ def _mnist(root: Path, device: str | torch.device) -> Data:
 
 def _verify(path: Path) -> str:
     """The file's SHA-256; raises DataError when it is missing, unreadable or not the published one."""
-    remedy = "delete it and load again, or fetch it by hand as data/README.md says"
+    remedy = f"delete the folder {path.parent} and load again, or fetch the file as data/README.md says"
     try:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
@@ -192,7 +205,12 @@ def _split(images: Tensor, labels: Tensor, device: str | torch.device) -> Split:
 
 
 def shifts(pixels: int = 2) -> Augment:
-    """An augmentation that moves each image by up to `pixels` in both directions, background moving in."""
+    """An augmentation that moves each image by up to `pixels` in both directions, background moving in.
+
+    Raises ValueError for a negative number of pixels.
+    """
+    if pixels < 0:
+        raise ValueError(f"pixels must be 0 or more, but is {pixels}")
 
     def shift(images: Tensor, generator: torch.Generator) -> Tensor:
         count, _, height, width = images.shape

@@ -14,13 +14,14 @@ def lenet5(relu: bool = True) -> nn.Sequential:
     """LeNet-5 of the Caffe examples (20-50-500): 430,500 weights + 580 biases; images (N, 1, 28, 28).
 
     `relu` puts a ReLU after each convolution, as the code released with 1804.03294 does; Caffe's own
-    network has none. channels_last makes a training step on the CPU about 1.8 times as fast.
+    network has none. (ReLU and max pooling commute: after the pooling it has a quarter of the work.)
+    channels_last makes a training step on the CPU about 1.8 times as fast.
     """
     after = nn.ReLU if relu else nn.Identity
     network = nn.Sequential(
         OrderedDict(
-            conv1=nn.Conv2d(1, 20, 5), act1=after(), pool1=nn.MaxPool2d(2),
-            conv2=nn.Conv2d(20, 50, 5), act2=after(), pool2=nn.MaxPool2d(2),
+            conv1=nn.Conv2d(1, 20, 5), pool1=nn.MaxPool2d(2), act1=after(),
+            conv2=nn.Conv2d(20, 50, 5), pool2=nn.MaxPool2d(2), act2=after(),
             flatten=nn.Flatten(),
             fc1=nn.Linear(800, 500), act3=nn.ReLU(), fc2=nn.Linear(500, 10),
         )

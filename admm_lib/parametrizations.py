@@ -17,7 +17,7 @@ class Mask(nn.Module):
 
     def __init__(self, mask: Tensor) -> None:
         super().__init__()
-        self.register_buffer("mask", mask.detach().bool())
+        self.register_buffer("mask", mask.detach().bool().clone())
 
     def forward(self, original: Tensor) -> Tensor:
         return torch.where(self.mask, original, 0)
@@ -62,6 +62,7 @@ def mask_of(module: nn.Module, tensor_name: str) -> Tensor | None:
 def hold(module: nn.Module, tensor_name: str, weight: Tensor, constraint: nn.Module) -> None:
     """Set the tensor to `weight` and hold it by `constraint`, in place of any earlier constraint."""
     release(module, tensor_name)
+    _own_class(module)
     getattr(module, tensor_name).copy_(weight)
     parametrize.register_parametrization(module, tensor_name, constraint)
 
@@ -69,7 +70,20 @@ def hold(module: nn.Module, tensor_name: str, weight: Tensor, constraint: nn.Mod
 def release(module: nn.Module, tensor_name: str) -> None:
     """Make one tensor a plain parameter again, with the values it shows now."""
     if parametrize.is_parametrized(module, tensor_name):
+        _own_class(module)
         parametrize.remove_parametrizations(module, tensor_name, leave_parametrized=True)
+
+
+def _own_class(module: nn.Module) -> None:
+    """Part a parametrized module from its deep copies.
+
+    torch makes a class per parametrized module and edits that class to add and remove tensors, but
+    `copy.deepcopy` shares it: baking a copy would break the model it was copied from.
+    """
+    if parametrize.is_parametrized(module):
+        shared = type(module)
+        parts = {key: part for key, part in vars(shared).items() if key not in ("__dict__", "__weakref__")}
+        module.__class__ = type(shared.__name__, shared.__bases__, parts)
 
 
 def bake(model: nn.Module) -> nn.Module:

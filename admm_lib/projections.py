@@ -12,8 +12,8 @@ from torch import Tensor
 def top_k_mask(weight: Tensor, keep: int) -> Tensor:
     """True at the `keep` entries of largest magnitude; same shape as `weight`, exactly `keep` True.
 
-    Ties go to the lower (row-major) index. NaN is refused by the callers that own a name for the
-    weight; here it would count as largest. O(n). Raises ValueError unless 0 <= keep <= weight.numel().
+    Ties go to the lower (row-major) index. NaN, which callers that own a name for the weight refuse,
+    never survives here. O(n). Raises ValueError unless 0 <= keep <= weight.numel().
     """
     if not 0 <= keep <= weight.numel():
         raise ValueError(f"keep must lie between 0 and the {weight.numel()} weights, but is {keep}")
@@ -42,15 +42,20 @@ def top_k(weight: Tensor, keep: int) -> Tensor:
 def nearest_level(weight: Tensor, levels: Tensor) -> Tensor:
     r"""Each entry replaced by its nearest level: argmin_Z ||Z - W||^2 subject to Z_i in {levels}.
 
-    `levels` is a vector of at least one finite value in any order; a weight halfway between two levels
-    takes the lower one. O(n log k). Raises ValueError for no level or one that is not finite.
-    Source: the quantization sets of 1811.01907, Section 3.
+    `levels` is a vector of at least one value in any order, finite also in the weight's dtype; a weight
+    halfway between two levels takes the lower one. O(n log k). Raises ValueError for levels that are not
+    so. Source: the quantization sets of 1811.01907, Section 3.
     """
-    if levels.numel() == 0 or not bool(levels.isfinite().all()):
-        raise ValueError("levels must hold at least one value, and only finite ones")
-    ordered = levels.to(weight).reshape(-1).sort().values
-    halfway = (ordered[1:] + ordered[:-1]) / 2
-    return ordered[torch.bucketize(weight.contiguous(), halfway)]
+    ordered = levels.detach().cpu().to(weight.dtype).reshape(-1).sort().values
+    if levels.numel() == 0 or not bool(ordered.isfinite().all()):
+        raise ValueError(f"levels must hold at least one value, and only finite ones as {weight.dtype}")
+    values = weight.to(torch.promote_types(weight.dtype, torch.float32)).contiguous()
+    lower, upper = ordered[:-1].to(values.dtype), ordered[1:].to(values.dtype)
+    halfway = lower.double() / 2 + upper.double() / 2
+    # Rounded up, the middle of two close levels would hand weights, or the upper level itself, to the lower.
+    edges = halfway.to(values.dtype)
+    edges = torch.where((edges > halfway) | (edges >= upper), edges.nextafter(lower), edges)
+    return ordered.to(weight.device)[torch.bucketize(values, edges.to(weight.device))]
 
 
 def soft_threshold(v: Tensor, lam: float) -> Tensor:
@@ -58,7 +63,7 @@ def soft_threshold(v: Tensor, lam: float) -> Tensor:
 
     Raises ValueError for lam < 0. Source: Boyd et al. 2011, Section 4.4.3.
     """
-    if lam < 0:
+    if not lam >= 0:
         raise ValueError(f"lam must not be negative, but is {lam}")
     return v.sign() * (v.abs() - lam).clamp_min(0)
 
@@ -69,6 +74,6 @@ def hard_threshold(v: Tensor, lam: float) -> Tensor:
     An entry survives iff v^2 / 2 > lam, that is |v| > sqrt(2 lam), and not |v| > lam as sometimes coded.
     Raises ValueError for lam < 0. Source: Boyd et al. 2011, Section 9.1.
     """
-    if lam < 0:
+    if not lam >= 0:
         raise ValueError(f"lam must not be negative, but is {lam}")
     return torch.where(v.abs() > (2 * lam) ** 0.5, v, 0)

@@ -5,6 +5,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from threading import Event
 from time import perf_counter
@@ -68,6 +69,7 @@ def fit(
     lr: float = 1e-3,
     schedule: str | None = None,
     loss: Loss = F.cross_entropy,
+    metric: Loss = accuracy,
     batch_size: int = 128,
     augment: Augment | None = None,
     seed: int = 0,
@@ -83,24 +85,24 @@ def fit(
     `data` is a data set or split of this library (shuffled by `seed`, augmented), or any iterable of
     (inputs, targets) with a loss of your own. The optimizer is Adam at `lr` unless given; `schedule` is
     "one-cycle" (up over the first tenth, then cosine down to zero; the default) or "constant" (the
-    default with ADMM). `validate` (by default `data.val` of a data set) is evaluated after each epoch, and `keep_best`
-    ends on the best such epoch. `stop` ends training after the current step.
+    default with ADMM). `validate` (by default `data.val` of a data set) is evaluated by `metric` after
+    each epoch, and `keep_best` ends on the epoch where that was highest. `stop` ends training after the
+    current step. The optimizer's own learning rates are the same afterwards as before.
 
     Raises ValueError for bad arguments and DivergenceError, naming the step, when the loss is not finite.
     """
-    if epochs < 1:
-        raise ValueError(f"epochs must be 1 or more, but is {epochs}")
     schedule = schedule or ("one-cycle" if admm is None else "constant")
-    if schedule not in ("one-cycle", "constant"):
-        raise ValueError(f'schedule must be "one-cycle" or "constant", but is {schedule!r}')
+    _check_arguments(epochs, batch_size, schedule)
     if validate is None and isinstance(data, Data):
         validate = data.val
     if keep_best and (validate is None or admm is not None):
         raise ValueError("keep_best needs validation data, and weights that are compared as they are")
     train = data.train if isinstance(data, Data) else data
-    optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=lr)
+    optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=lr, fused=True)
     steps = _steps(train, batch_size)
+    groups = [(group, dict(group)) for group in optimizer.param_groups]
     scheduler = _scheduler(optimizer, schedule, steps and epochs * steps)
+    optimizer.zero_grad()  # of whatever the caller computed before
     fabric = _fabric(accelerator, precision)
     wrapped, optimizer = fabric.setup(model, optimizer)
     if admm is not None:
@@ -119,7 +121,7 @@ def fit(
             )  # fmt: skip
             if admm is not None:
                 admm.update()
-            score = None if validate is None else _validate(model, validate, admm, loss)
+            score = None if validate is None else _validate(model, validate, admm, loss, metric)
             history.append(Epoch(number, mean_loss, score, perf_counter() - started))
             report(history[-1])
             if keep_best and score > best[0]:
@@ -128,9 +130,20 @@ def fit(
                 break
     finally:
         close()
+        for group, before in groups:
+            group.clear()
+            group.update(before)
     if best[1]:
         model.load_state_dict(best[1])
     return history
+
+
+def _check_arguments(epochs: int, batch_size: int, schedule: str) -> None:
+    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+        if value < 1:
+            raise ValueError(f"{name} must be 1 or more, but is {value}")
+    if schedule not in ("one-cycle", "constant"):
+        raise ValueError(f'schedule must be "one-cycle" or "constant", but is {schedule!r}')
 
 
 def _epoch(
@@ -181,33 +194,37 @@ def evaluate(
 ) -> Evaluation:
     """Loss and metric of `model` on a split or any iterable of (inputs, targets), in full precision.
 
-    `metric(outputs, targets)` gives one score per example. The model keeps its training mode. Raises
-    ValueError where there is no example.
+    `metric(outputs, targets)` gives one score per example. Every part of the model keeps its training
+    mode. Raises ValueError where there is no example.
     """
+    if isinstance(data, Data):
+        raise ValueError("evaluate takes one split: data.train, data.val or data.test")
     device = next(model.parameters()).device
-    was_training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
-    total, scores = 0.0, []
+    total, examples, scores = 0.0, 0, []
     try:
         for inputs, targets in _stream(data, batch_size, None, None):
             inputs, targets = inputs.to(device), targets.to(device)
             outputs = model(inputs)
             total += loss(outputs, targets).item() * len(inputs)
+            examples += len(inputs)
             scores.append(metric(outputs, targets).float().cpu())
     finally:
-        model.train(was_training)
+        for module, training in modes:
+            module.training = training
     if not scores:
         raise ValueError("there is nothing to evaluate on: the data gave no batch")
     joined = torch.cat(scores)
-    return Evaluation(total / len(joined), joined.mean().item(), joined)
+    return Evaluation(total / examples, joined.mean().item(), joined)
 
 
-def _validate(model: nn.Module, data: Data | Split | Batches, admm: ADMM | None, loss: Loss) -> float:
+def _validate(
+    model: nn.Module, data: Data | Split | Batches, admm: ADMM | None, loss: Loss, metric: Loss
+) -> float:
     split = data.val if isinstance(data, Data) else data
-    if admm is None:
-        return evaluate(model, split, loss=loss).accuracy
-    with admm.projected():
-        return evaluate(model, split, loss=loss).accuracy
+    with nullcontext() if admm is None else admm.projected():
+        return evaluate(model, split, loss=loss, metric=metric).accuracy
 
 
 def _stream(
@@ -219,7 +236,10 @@ def _stream(
 def _steps(train: Split | Batches, batch_size: int) -> int | None:
     if isinstance(train, Split):
         return math.ceil(len(train) / batch_size)
-    return len(train) if hasattr(train, "__len__") else None
+    try:
+        return len(train)
+    except TypeError:  # also a DataLoader over an IterableDataset, which has a __len__ that fails
+        return None
 
 
 def _fabric(accelerator: str, precision: str) -> Fabric:

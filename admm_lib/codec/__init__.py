@@ -1,0 +1,12 @@
+"""The `.admm` file: write a network, read it back bit-exactly.
+
+`format` says what stands in the file and `entries` how each tensor is stored; `network` makes named
+tensors of a model and back; `positions` codes where the nonzeros are, through `rangecoder`; `wire`
+reads and writes plain bytes.
+"""
+
+from .format import decode, encode, load, save, sections
+from .network import plain_state, ties
+from .rangecoder import CodecError
+
+__all__ = ["CodecError", "decode", "encode", "load", "plain_state", "save", "sections", "ties"]

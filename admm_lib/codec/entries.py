@@ -1,0 +1,113 @@
+"""The directory of an `.admm` file: how each of its tensors is stored."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+
+from . import wire
+from .network import MOST_ELEMENTS, Shapes
+from .positions import LAYOUTS
+from .rangecoder import CodecError
+
+RAW, SPARSE, TIED = range(3)  # kinds; 3 to 7 are free for later versions
+HAS_DTYPE = 128
+DTYPES = (
+    torch.float32, torch.float16, torch.bfloat16, torch.float64,
+    torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, torch.bool,
+)  # fmt: skip
+MOST_TENSORS, MOST_DIMENSIONS = 1 << 16, 64
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor: whole (RAW), its kept elements (SPARSE), or a reference to another (TIED)."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    kind: int = RAW
+    keep: int = 0
+    layout: int = 0
+    tied: int = 0
+
+    @property
+    def numel(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def matrix(self) -> tuple[int, int]:
+        """(outputs, inputs), the form in which positions are coded; a vector is one row."""
+        rows = self.shape[0] if len(self.shape) > 1 else 1
+        return rows, self.numel // max(rows, 1)
+
+    @property
+    def inverted(self) -> bool:
+        """Whether the positions are those of the elements that are not kept."""
+        return 2 * self.keep > self.numel
+
+    @property
+    def marked(self) -> int:
+        """How many positions are coded."""
+        return self.numel - self.keep if self.inverted else self.keep
+
+    @property
+    def stored(self) -> int:
+        """How many bytes stand among the values."""
+        return {RAW: self.numel, SPARSE: self.keep, TIED: 0}[self.kind] * self.dtype.itemsize
+
+
+def write_entry(entry: Entry, spelled: bool) -> bytes:
+    """The bytes of an entry, with name and shape where no architecture gives them."""
+    data = b""
+    if spelled:
+        sizes = (len(entry.shape), *entry.shape)
+        data = wire.string(entry.name) + b"".join(map(wire.number, sizes))
+    tag, dtype = entry.kind | entry.layout << 3, DTYPES.index(entry.dtype)
+    data += bytes([tag | HAS_DTYPE, dtype] if dtype else [tag])
+    if entry.kind == RAW:
+        return data
+    return data + wire.number(entry.keep if entry.kind == SPARSE else entry.tied)
+
+
+def read_entries(reader: wire.Reader, shapes: Shapes | None) -> list[Entry]:
+    """All entries, with the names and shapes given or else the file's; CodecError if unsound."""
+    entries: list[Entry] = []
+    for name, shape in _read_names(reader) if shapes is None else shapes.items():
+        entries.append(_read_entry(reader, name, shape, entries))
+    return entries
+
+
+def _read_names(reader: wire.Reader) -> Iterator[tuple[str, tuple[int, ...]]]:
+    last = ""
+    for index in range(reader.number(MOST_TENSORS, "number of tensors")):
+        name = reader.string("tensor name")
+        if index and name <= last:
+            raise CodecError("the file's tensors are not in ascending order: the file is damaged")
+        last = name
+        dimensions = reader.number(MOST_DIMENSIONS, "number of dimensions")
+        shape = tuple(reader.number(MOST_ELEMENTS, "tensor shape") for _ in range(dimensions))
+        if math.prod(shape) > MOST_ELEMENTS:
+            raise CodecError(f"{name[:80]!r} has more than {MOST_ELEMENTS} elements")
+        yield name, shape
+
+
+def _read_entry(
+    reader: wire.Reader, name: str, shape: tuple[int, ...], earlier: list[Entry]
+) -> Entry:
+    tag = reader.take(1, "directory")[0]
+    code = reader.take(1, "directory")[0] if tag & HAS_DTYPE else 0
+    kind, layout = tag & 7, (tag & ~HAS_DTYPE) >> 3
+    if kind > TIED or layout >= LAYOUTS or (layout and kind != SPARSE) or code >= len(DTYPES):
+        raise CodecError(f"{name[:80]!r} is stored in a way that this version does not know")
+    entry = Entry(name, shape, DTYPES[code], kind, layout=layout)
+    if kind == SPARSE:
+        keep = reader.number(entry.numel, f"number of nonzeros in {name[:80]!r}")
+        return replace(entry, keep=keep)
+    if kind == TIED:
+        entry = replace(entry, tied=reader.number(MOST_TENSORS, "index of a tied tensor"))
+        owner = earlier[entry.tied] if entry.tied < len(earlier) else entry
+        if owner.kind == TIED or (owner.shape, owner.dtype) != (shape, entry.dtype):
+            raise CodecError(f"{name[:80]!r} is tied to a tensor that it cannot share")
+    return entry

@@ -1,0 +1,189 @@
+"""A network as plain named tensors, and its identity: the architecture's name and arguments."""
+
+import inspect
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from .. import models
+from . import wire
+from .rangecoder import CodecError
+
+Identity = tuple[str, dict[str, Any]]
+Shapes = dict[str, tuple[int, ...]]
+Specs = dict[str, tuple[tuple[int, ...], torch.dtype]]
+
+NUMBERS = {"lenet5": 1, "lenet300": 2}  # shorthands in the file; only ever added to
+SPELLED = 127
+MOST_ELEMENTS = 1 << 31
+
+
+@torch.no_grad()
+def plain_state(model: nn.Module) -> dict[str, Tensor]:
+    """The state dict of `model` without parametrizations: the weights that it shows, by name.
+
+    The model stays as it is. Raises CodecError for what is no ordinary tensor with values.
+    """
+    state = dict(model.state_dict())
+    for prefix, module in model.named_modules(remove_duplicate=False):
+        if not parametrize.is_parametrized(module):
+            continue
+        start = f"{prefix}." if prefix else ""
+        for name, steps in module.parametrizations.items():
+            inner = f"{start}parametrizations.{name}."
+            state = {key: value for key, value in state.items() if not key.startswith(inner)}
+            state[start + name] = _shown(steps)
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            raise CodecError(f"{name} is no tensor: a file keeps tensors only")
+        if nn.parameter.is_lazy(value) or value.is_meta:
+            raise CodecError(f"{name} has no values yet: run a batch through the module first")
+        if value.layout != torch.strided:
+            raise CodecError(f"{name} is {value.layout}: make it dense first")
+    return state
+
+
+def _shown(steps: parametrize.ParametrizationList) -> Tensor:
+    """The constrained weight, in eval mode: in training mode spectral norm, say, steps on."""
+    modes = [(module, module.training) for module in steps.modules()]
+    try:
+        return steps.eval()()
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def ties(state: dict[str, Tensor]) -> dict[str, str]:
+    """Which names share their memory with an earlier one, and with which."""
+    first: dict[tuple, str] = {}
+    shared = {}
+    for name, value in state.items():
+        if value.numel():
+            place = value.data_ptr(), value.shape, value.stride(), value.dtype
+            owner = first.setdefault(place, name)
+            if owner != name:
+                shared[name] = owner
+    return shared
+
+
+def identity_of(model: nn.Module) -> Identity | None:
+    """`model.architecture` where `models.ARCHITECTURES` knows it."""
+    match getattr(model, "architecture", None):
+        case (str(name), dict(arguments)) if name in models.ARCHITECTURES:
+            return name, arguments
+    return None
+
+
+def write_identity(identity: Identity | None) -> bytes:
+    """Every argument with its value, so that a changed default changes no old file."""
+    if identity is None:
+        return wire.number(0)
+    name, arguments = identity
+    parameters = inspect.signature(models.ARCHITECTURES[name])
+    try:
+        bound = parameters.bind(**arguments)
+    except TypeError as error:
+        raise CodecError(f"model.architecture names no {name}: {error}") from None
+    bound.apply_defaults()
+    start = wire.number(NUMBERS[name]) if name in NUMBERS else bytes([SPELLED]) + wire.string(name)
+    values = [wire.literal(value) for value in bound.arguments.values()]
+    return start + wire.number(len(values)) + b"".join(values)
+
+
+def read_identity(reader: wire.Reader) -> Identity | None:
+    """What `write_identity` wrote; CodecError for an architecture that this library lacks."""
+    code = reader.number(SPELLED, "architecture")
+    if code == 0:
+        return None
+    name = reader.string("architecture") if code == SPELLED else None
+    name = name or next((known for known, number in NUMBERS.items() if number == code), None)
+    if name not in models.ARCHITECTURES:
+        raise CodecError(
+            f"the file's architecture {name or code!r} is unknown here: "
+            f"this library has {', '.join(models.ARCHITECTURES)}"
+        )
+    parameters = list(inspect.signature(models.ARCHITECTURES[name]).parameters)
+    count = reader.number(len(parameters), f"number of arguments of {name}")
+    return name, {key: reader.literal(f"argument {key}") for key in parameters[:count]}
+
+
+def build(identity: Identity, device: str) -> nn.Module:
+    """The architecture's network; the random generator stays as it is. "meta" takes no memory."""
+    name, arguments = identity
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device(device):
+            return models.ARCHITECTURES[name](**arguments)
+    except Exception as error:  # whatever a constructor makes of arguments from a damaged file
+        reason = " ".join(str(error).split())[:200]
+        raise CodecError(f"{_call(identity)} cannot be built: {reason}") from None
+
+
+def shapes_of(identity: Identity) -> Shapes:
+    """The shapes of the architecture's tensors by name; CodecError where it is too large."""
+    state = build(identity, "meta").state_dict()
+    shapes = {name: tuple(value.shape) for name, value in state.items()}
+    if sum(map(math.prod, shapes.values())) > MOST_ELEMENTS:
+        raise CodecError(f"{_call(identity)} has more than {MOST_ELEMENTS} elements")
+    return shapes
+
+
+def in_order(state: dict[str, Tensor], identity: Identity | None) -> dict[str, Tensor]:
+    """The state in the order of the file; CodecError unless its tensors are the architecture's."""
+    if identity is None:
+        return dict(sorted(state.items()))
+    known = {name: (shape,) for name, shape in shapes_of(identity).items()}
+    own = {name: (tuple(value.shape),) for name, value in state.items()}
+    if problem := _difference(known, own, identity[0], "the module"):
+        remedy = "delete that attribute to keep the state dict alone"
+        raise CodecError(f"model.architecture does not describe the model: {problem}; {remedy}")
+    return {name: state[name] for name in known}
+
+
+def check_fit(model: nn.Module, identity: Identity | None, specs: Specs) -> None:
+    """Raises CodecError, naming what differs, unless the file's tensors are those of `model`."""
+    own = identity_of(model)
+    if identity and own and write_identity(identity) != write_identity(own):
+        raise CodecError(f"the file holds {_call(identity)}, and the module is {_call(own)}")
+    if any(parametrize.is_parametrized(module) for module in model.modules()):
+        raise CodecError("the module has parametrizations: make it plain with bake(model) first")
+    state = plain_state(model)
+    module = {name: (tuple(value.shape), value.dtype) for name, value in state.items()}
+    if problem := _difference(specs, module, "the file", "the module"):
+        raise CodecError(f"file and module differ: {problem}")
+
+
+def _difference(first: dict, second: dict, one: str, other: str) -> str:
+    """How two descriptions by name differ, the first three differences, or nothing."""
+    told = [f"{other} has no {name[:80]!r}" for name in first if name not in second]
+    told += [f"{one} has no {name[:80]!r}" for name in second if name not in first]
+    for name in first.keys() & second.keys():
+        if first[name] != second[name]:
+            a, b = (" ".join(map(str, spec)) for spec in (first[name], second[name]))
+            told.append(f"{name} is {a} in {one} and {b} in {other}")
+    return "; ".join(sorted(told)[:3]) + (f"; and {len(told) - 3} more" if len(told) > 3 else "")
+
+
+@torch.no_grad()
+def fill(model: nn.Module, tensors: dict[str, Tensor]) -> nn.Module:
+    """Give `model` the values of `tensors`; nothing is changed where two tied names disagree."""
+    targets = model.state_dict(keep_vars=True)
+    for name, owner in ties(targets).items():
+        if not _same_bits(tensors[name], tensors[owner]):
+            raise CodecError(f"{name} and {owner} are one tensor in the module and two in the file")
+    for name, target in targets.items():
+        if target.dtype == tensors[name].dtype:
+            target.copy_(tensors[name])
+        else:  # only where the file alone decides: `check_fit` compares dtypes
+            target.data = tensors[name]
+    return model
+
+
+def _same_bits(one: Tensor, other: Tensor) -> bool:
+    return torch.equal(one.reshape(-1).view(torch.uint8), other.reshape(-1).view(torch.uint8))
+
+
+def _call(identity: Identity) -> str:
+    return f"{identity[0]}({', '.join(f'{key}={value!r}' for key, value in identity[1].items())})"

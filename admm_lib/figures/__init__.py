@@ -1,0 +1,1 @@
+"""Figures, a file per notebook: pure functions of data that return a `matplotlib.figure.Figure`."""

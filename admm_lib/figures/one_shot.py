@@ -1,0 +1,120 @@
+"""Figures of notebook 02."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+from torch.nn import functional as F
+
+from .style import BLUE, COLORS, FAINT, INK, LINES, MARKERS, ORANGE, new_figure, styled
+
+COLUMNS = 8  # flipped images on show
+
+
+@styled
+def pruned_layers(
+    weights: Mapping[str, Tensor],
+    masks: Mapping[str, Tensor],
+    flipped: Sequence[tuple[Tensor, int, int, int]],
+    headline: str,
+) -> Figure:
+    """Per layer the histogram of its weights and its mask as a picture; below, images that flipped.
+
+    `weights` and `masks` by layer name; `flipped` holds (image, truth, dense answer, pruned answer).
+    """
+    figure = new_figure(7.5, 4.9, layout=None)
+    figure.text(0.012, 0.963, headline, fontsize=10.5, weight="bold")
+    upper = figure.add_gridspec(
+        2, len(weights), left=0.05, right=0.985, top=0.87, bottom=0.33, hspace=0.28, wspace=0.22
+    )
+    for column, (name, weight) in enumerate(weights.items()):
+        _histogram(figure.add_subplot(upper[0, column]), name, weight, masks[name])
+        _mask(figure.add_subplot(upper[1, column]), masks[name])
+    _strip(figure.add_axes((0.012, 0.01, 0.976, 0.26)), flipped[:COLUMNS])
+    return figure
+
+
+def _histogram(axes: Axes, name: str, weight: Tensor, mask: Tensor) -> None:
+    """Counts on a logarithmic scale, drawn by hand: matplotlib's own log axes cost a panel its time."""
+    limit = max(float(weight.abs().max()), 1e-9)
+    edges = np.linspace(-limit, limit, 42)
+    for values, color in ((weight.flatten(), FAINT), (weight[mask], ORANGE)):
+        counts = torch.histc(values.float(), 41, -limit, limit).numpy()
+        axes.stairs(np.log10(counts.clip(0.7)), edges, baseline=np.log10(0.7), fill=True, color=color)
+    axes.set_yticks([0, 2, 4], ["1", "100", "10k"], fontsize=7)
+    axes.set_xticks([-limit, 0, limit], [f"{-limit:.1g}", "0", f"{limit:.1g}"], fontsize=7)
+    axes.set_ylim(np.log10(0.7), 5)
+    axes.set_title(f"{name}: {int(mask.sum()):,}", fontsize=9.5, color=INK)
+
+
+def _mask(axes: Axes, mask: Tensor) -> None:
+    """The mask as (outputs, inputs), the darker the larger the share kept under a pixel."""
+    matrix = mask.flatten(1).float()
+    grid = F.adaptive_avg_pool2d(matrix[None], (min(len(matrix), 50), min(matrix.shape[1], 80)))[0]
+    axes.imshow(grid.numpy(), cmap="Greys", vmin=0, aspect="auto", interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def _strip(axes: Axes, flipped: Sequence[tuple[Tensor, int, int, int]]) -> None:
+    """The flipped images side by side in one picture, each under its answers."""
+    title = "Images whose answer changed (truth: dense → pruned)" if flipped else "No answer changed"
+    axes.set_title(title, fontsize=9.5, weight="normal", y=0.98)
+    side = flipped[0][0].shape[-1] if flipped else 1
+    strip = torch.zeros(side, COLUMNS * side * 3 // 2)
+    for column, (image, truth, before, after) in enumerate(flipped):
+        left = column * side * 3 // 2 + side // 4
+        strip[:, left : left + side] = (image[0] - image.min()) / (image.max() - image.min() + 1e-9)
+        axes.text(left + side / 2, -2, f"{truth}: {before} → {after}", fontsize=8.5, ha="center")
+    axes.imshow(strip.numpy(), cmap="Greys", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
+    axes.set(ylim=(side, -side * 0.55))
+    axes.set_axis_off()
+
+
+@styled
+def training_curves(
+    accuracies: Mapping[str, Sequence[float]], admm_epochs: int, dense: float,
+    residuals: Mapping[str, Sequence[tuple[float, float]]],
+) -> Figure:  # fmt: skip
+    """Left: projected validation accuracy per epoch and method. Right: ||W - Z|| / ||W|| per layer.
+
+    `residuals` holds, per layer, one pair (primal / norm, dual / norm) for each ADMM update.
+    """
+    figure = new_figure(7.5, 2.9)
+    left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
+    for method, values in accuracies.items():
+        left.plot(range(1, len(values) + 1), values, color=COLORS[method], ls=LINES[method], marker=MARKERS[method], label=method)
+    left.axhline(dense, color=COLORS["dense"], lw=1, label="dense network")
+    left.axvline(admm_epochs + 0.5, color=INK, lw=0.8, ls=":")
+    left.annotate("ADMM | retraining", (admm_epochs + 0.5, 0.03), xycoords=("data", "axes fraction"), ha="center", fontsize=8.5)
+    left.set(xlabel="epoch", ylabel="validation accuracy,\nprojected weights (%)")
+    left.xaxis.get_major_locator().set_params(integer=True)
+    left.legend(loc="center right")
+    for layer, values in residuals.items():
+        right.plot(range(1, len(values) + 1), [primal for primal, _ in values], color=COLORS[layer], ls=LINES[layer], marker=MARKERS[layer], label=layer)
+    right.set(yscale="log", xlabel="ADMM update", ylabel="primal residual / norm of W")
+    right.legend()
+    return figure
+
+
+@styled
+def recorded_runs(records: Mapping[str, tuple[Sequence[float], Sequence[float]]], published: float) -> Figure:
+    """Every recorded seed: its dense and its compressed test accuracy, joined; one group per record.
+
+    `records` maps a label to (dense, compressed) accuracies in percent, seed by seed.
+    """
+    figure = new_figure(7.5, 0.9 + 0.62 * len(records))
+    axes = figure.subplots()
+    for row, (_, (dense, compressed)) in enumerate(records.items()):
+        heights = row + np.linspace(-0.22, 0.22, len(dense)) if len(dense) > 1 else np.array([row])
+        axes.hlines(heights, dense, compressed, color=FAINT, lw=1.5)
+        axes.plot(dense, heights, MARKERS["dense"], color=COLORS["dense"], label=None if row else "dense")
+        axes.plot(compressed, heights, MARKERS["retrained"], color=COLORS["retrained"], label=None if row else "pruned and retrained")
+    axes.axvline(published, color=BLUE, ls="--", lw=1, label=f"published: {published:g}%")
+    axes.set_yticks(range(len(records)), list(records))
+    axes.set(xlabel="test accuracy (%)", ylim=(len(records) - 0.5, -0.5))
+    axes.legend(loc="upper center", bbox_to_anchor=(0.45, 1.22 + 0.1 / len(records)), ncol=3)
+    return figure

@@ -1,0 +1,136 @@
+"""What all figures share: colours with fixed meanings, sizes, and how a figure becomes a picture.
+
+Figures are `matplotlib.figure.Figure` objects with their own Agg canvas, never pyplot's: no global
+state, nothing to close, and drawing works in any thread. Decorate each drawing function with
+`styled`.
+"""
+
+import base64
+import functools
+import io
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ParamSpec
+
+import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+# seaborn's "colorblind" palette, written out: importing seaborn for ten colours costs a second.
+BLUE, ORANGE, GREEN, RED, PINK, BROWN, ROSE, GREY, YELLOW, SKY = PALETTE = (
+    "#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc",
+    "#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9",
+)  # fmt: skip
+INK, FAINT = "#333333", "#d9d9d9"  # text and thin lines; grids and background marks
+
+# One meaning, one colour, one line and one marker: pictures stay readable in greyscale.
+COLORS = {
+    "dense": GREY, "pruned": ORANGE, "retrained": GREEN, "admm": BLUE, "magnitude": RED,
+    "projected gradient": PINK, "truncation": RED,
+    "conv1": SKY, "conv2": BLUE, "fc1": ORANGE, "fc2": PINK, "fc3": BROWN,
+    "W": BLUE, "Z": ORANGE, "U": GREEN,
+}  # fmt: skip
+MARKERS = {
+    "dense": "o", "pruned": "v", "retrained": "^", "admm": "o", "magnitude": "X",
+    "projected gradient": "D", "truncation": "X",
+    "conv1": "o", "conv2": "s", "fc1": "^", "fc2": "D", "fc3": "v", "W": "o", "Z": "s", "U": "^",
+}  # fmt: skip
+LINES = {
+    "dense": "-", "pruned": ":", "retrained": "-", "admm": "-", "magnitude": "--",
+    "projected gradient": "--", "truncation": ":",
+    "conv1": "-", "conv2": "--", "fc1": "-.", "fc2": ":", "fc3": (0, (5, 1, 1, 1, 1, 1)),
+    "W": "-", "Z": "--", "U": ":",
+}  # fmt: skip
+
+TEXT_WIDTH = 7.5  # inches: the width of a notebook's text, 720 CSS pixels
+CSS_DPI = 96  # one inch of a figure is 96 CSS pixels on the page
+DPI = 144  # pixels drawn per inch: 1.5 for each CSS pixel
+
+RC = {
+    "font.family": "DejaVu Sans", "font.size": 9.5,
+    "axes.titlesize": 10.5, "axes.titleweight": "bold", "axes.titlelocation": "left",
+    "axes.labelsize": 9.5, "xtick.labelsize": 8.5, "ytick.labelsize": 8.5,
+    "legend.fontsize": 8.5, "legend.frameon": False, "legend.handlelength": 2.2,
+    "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK,
+    "xtick.color": INK, "ytick.color": INK,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8,
+    "axes.grid": False, "grid.color": FAINT, "grid.linewidth": 0.7, "axes.axisbelow": True,
+    "axes.prop_cycle": mpl.cycler(color=[BLUE, ORANGE, GREEN, RED]),
+    "lines.linewidth": 1.8, "lines.markersize": 5,
+    "figure.facecolor": "white", "savefig.facecolor": "white", "axes.facecolor": "white",
+}  # fmt: skip
+
+# matplotlib's settings and font caches are global: one thread draws at a time.
+DRAWING = threading.RLock()
+
+P = ParamSpec("P")
+
+
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """A drawing function that runs with the shared sizes and fonts, one thread at a time."""
+
+    @functools.wraps(draw)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with DRAWING, mpl.rc_context(RC):
+            return draw(*args, **kwargs)
+
+    return wrapped
+
+
+def new_figure(
+    width: float = TEXT_WIDTH, height: float = 3.0, layout: str | None = "constrained"
+) -> Figure:
+    """An empty figure of `width` x `height` inches with an Agg canvas; add axes with `.subplots()`.
+
+    In a panel choose layout=None and `subplots_adjust`: the axes then keep their place from one
+    picture to the next, and drawing takes half the time.
+    """
+    figure = Figure(figsize=(width, height), layout=layout)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def png(figure: Figure, dpi: int = DPI, compress: int = 9) -> bytes:
+    """The figure as PNG, without date or version: equal figures give equal bytes.
+
+    `compress` trades size for time, from 1 (fast, for a panel) to 9 (small, for a notebook).
+    """
+    buffer = io.BytesIO()
+    with DRAWING, mpl.rc_context(RC):
+        figure.savefig(
+            buffer,
+            format="png",
+            dpi=dpi,
+            metadata={"Software": None},
+            pil_kwargs={"compress_level": compress},
+        )
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Picture:
+    """A drawn figure for a notebook: a PNG whose text form is its alternative text."""
+
+    figure: Figure
+    alt: str
+
+    def __repr__(self) -> str:
+        return self.alt
+
+    def _repr_mimebundle_(self, **_: object) -> tuple[dict, dict]:
+        width, height = self.figure.get_size_inches()
+        size = {"width": round(width * CSS_DPI), "height": round(height * CSS_DPI), "alt": self.alt}
+        data = {"text/plain": self.alt, "image/png": base64.b64encode(png(self.figure)).decode()}
+        return data, {"image/png": size}
+
+
+def show(figure: Figure, alt: str) -> Picture:
+    """The figure as the last expression of a cell. `alt` is one sentence that says what it shows.
+
+    The sentence is the output's plain text: what nbval compares and what a reader without pictures
+    gets, so numbers in it must hold on every machine. Raises ValueError for an empty one.
+    """
+    if not alt.strip():
+        raise ValueError("a figure needs an alternative text: one sentence that says what it shows")
+    return Picture(figure, " ".join(alt.split()))

@@ -1,0 +1,1 @@
+"""Interactive panels, a file per notebook, over the shared machinery of `base`."""

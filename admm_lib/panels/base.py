@@ -1,0 +1,256 @@
+"""The machinery of all panels: controls, a picture that follows, errors in place, code to copy.
+
+A panel is a function `draw(**state) -> Figure` with a control for each argument. Everything goes
+through `observe` and an Image widget; `interact` and Output widgets are avoided because nbclient
+and nbval cannot execute them reliably. Long work belongs into a `Worker`.
+"""
+
+import html
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from random import Random
+from typing import Any
+
+import ipywidgets as widgets
+from matplotlib.figure import Figure
+from traitlets import TraitError
+
+from ..figures.style import CSS_DPI, Picture, png, show
+from .worker import Worker
+
+__all__ = ["Panel", "State", "Worker", "choices", "menu", "slider", "sweep_states"]
+
+State = dict[str, Any]
+
+
+def slider(
+    label: str, options: Iterable[Any], value: Any, tip: str = ""
+) -> widgets.SelectionSlider:
+    """A slider over a list of values, or of pairs (text, value); it reports when it is let go."""
+    return widgets.SelectionSlider(
+        value=value, continuous_update=False, **_choice(label, options, tip)
+    )
+
+
+def menu(label: str, options: Iterable[Any], value: Any, tip: str = "") -> widgets.Dropdown:
+    """A drop-down list of values, or of pairs (text, value)."""
+    return widgets.Dropdown(value=value, **_choice(label, options, tip))
+
+
+def _choice(label: str, options: Iterable[Any], tip: str) -> dict[str, Any]:
+    return {
+        "options": [each if isinstance(each, tuple) else (_text(each), each) for each in options],
+        "description": label,
+        "tooltip": tip or label,
+        "style": {"description_width": "110px"},
+        "layout": widgets.Layout(width="344px", margin="2px 12px 2px 0"),
+    }
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def choices(control: widgets.Widget) -> list[Any]:
+    """Every value a control can take. Raises TypeError for a control without a finite list."""
+    if hasattr(control, "options"):
+        return [each[1] if isinstance(each, tuple) else each for each in control.options]
+    if isinstance(control, (widgets.Checkbox, widgets.ToggleButton)):
+        return [False, True]
+    if isinstance(control, widgets.IntSlider):
+        return list(range(control.min, control.max + 1, control.step))
+    raise TypeError(f"{type(control).__name__} has no list of values: use slider() or menu()")
+
+
+class Panel:
+    """Controls above one picture that follows them.
+
+    `draw(**state)` returns a Figure and depends on nothing else, so the same state gives the same
+    picture: here, in the static figure below the panel and in tests. `alt` is the picture's
+    sentence for those who do not see it. `text(**state)` is a line of plain text under the picture,
+    `code(**state)` what "Copy as code" gives. `actions` maps a button's label to a function of the
+    state that returns the controls to change. `below` are further widgets. An exception in any of
+    these functions is shown inside the panel.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        controls: Mapping[str, widgets.Widget],
+        draw: Callable[..., Figure],
+        *,
+        alt: str,
+        text: Callable[..., str] | None = None,
+        code: Callable[..., str] | None = None,
+        actions: Mapping[str, Callable[[State], State]] | None = None,
+        below: Sequence[widgets.Widget] = (),
+        cache: int = 64,
+    ) -> None:
+        self.title, self.alt, self.controls = title, alt, dict(controls)
+        self._draw, self._text, self._code, self._size = draw, text, code, cache
+        self._drawn: OrderedDict[tuple, tuple[bytes, str]] = OrderedDict()
+        self._lock, self._pending, self._muted = threading.Lock(), False, False
+        self._error = ""
+        self._image = widgets.Image(format="png", layout=widgets.Layout(object_fit="contain"))
+        self._image.tooltip = alt
+        self._line, self._alert, self._shown_code = (widgets.HTML() for _ in range(3))
+        self.buttons = {label: widgets.Button(description=label) for label in actions or {}}
+        for label, button in self.buttons.items():
+            button.on_click(lambda _, act=actions[label]: self._act(act))
+        if code is not None:
+            self.buttons["Copy as code"] = widgets.Button(description="Copy as code", icon="copy")
+            self.buttons["Copy as code"].on_click(lambda _: self._toggle_code())
+        for control in self.controls.values():
+            control.observe(self.refresh, "value")
+        row = widgets.Layout(flex_flow="row wrap")
+        self.widget = widgets.VBox(
+            [
+                widgets.Box(list(self.controls.values()), layout=row),
+                widgets.Box(list(self.buttons.values()), layout=row),
+                self._alert, self._image, self._line, self._shown_code, *below,
+            ]
+        )  # fmt: skip
+        self.refresh()
+
+    @property
+    def state(self) -> State:
+        """The controls' values by name."""
+        return {name: control.value for name, control in self.controls.items()}
+
+    @property
+    def error(self) -> str:
+        """The message shown in the panel, or an empty string."""
+        return self._error
+
+    @property
+    def image(self) -> bytes:
+        """The PNG on show."""
+        return self._image.value
+
+    @property
+    def line(self) -> str:
+        """The text on show under the picture."""
+        return html.unescape(self._line.value)
+
+    @property
+    def code(self) -> str:
+        """The code of the current state; empty where the panel has none."""
+        return "" if self._code is None else self._code(**self.state)
+
+    def figure(self, **values: Any) -> Figure:
+        """The panel's figure for its current state, with `values` in place of some of it."""
+        return self._draw(**{**self.state, **values})
+
+    def picture(self) -> Picture:
+        """The static figure under the panel, for readers without a kernel."""
+        return show(self.figure(), self.alt)
+
+    def set(self, **values: Any) -> None:
+        """Move several controls and draw once; ValueError for an unknown control or value."""
+        if unknown := values.keys() - self.controls.keys():
+            known = ", ".join(self.controls)
+            raise ValueError(f"no control {', '.join(sorted(unknown))}: there are {known}")
+        self._muted = True
+        try:
+            for name, value in values.items():
+                try:
+                    self.controls[name].value = value
+                except TraitError:
+                    raise ValueError(f"{name}={value!r} is not on its control") from None
+        finally:
+            self._muted = False
+            self.refresh()
+
+    def refresh(self, change: object = None) -> None:
+        """Draw the current state; calls during a drawing only ask for one more at its end."""
+        if self._muted:
+            return
+        self._pending = True
+        while self._pending and self._lock.acquire(blocking=False):
+            try:
+                self._pending = False
+                self._render()
+            finally:
+                self._lock.release()
+
+    def _render(self) -> None:
+        try:
+            picture, line = self._lookup(self.state)
+            self._image.value, self._line.value = picture, html.escape(line)
+            self._error = self._alert.value = ""
+            if self._shown_code.value:
+                self._show_code()
+        except Exception as problem:  # whatever it is, the reader must see it where the picture is
+            self._complain(problem)
+
+    def _lookup(self, state: State) -> tuple[bytes, str]:
+        key = tuple(state.items())
+        if key not in self._drawn:
+            figure = self._draw(**state)
+            if not self._drawn:
+                self._fix_size(figure)
+            line = self._text(**state) if self._text else ""
+            self._drawn[key] = png(figure, compress=1), line
+        self._drawn.move_to_end(key)
+        while len(self._drawn) > self._size:
+            self._drawn.popitem(last=False)
+        return self._drawn[key]
+
+    def _fix_size(self, figure: Figure) -> None:
+        """A fixed height, so that the page does not jump between two pictures."""
+        width, height = (f"{CSS_DPI * inches:.0f}px" for inches in figure.get_size_inches())
+        self._image.layout.width, self._image.layout.height = width, height
+        self._image.layout.max_width = "100%"
+
+    def _complain(self, problem: Exception) -> None:
+        self._error = f"{type(problem).__name__}: {problem}"
+        message = html.escape(self._error)
+        self._alert.value = f'<div role="alert" style="color:#a12a00">{message}</div>'
+
+    def _act(self, act: Callable[[State], State]) -> None:
+        try:
+            self.set(**act(self.state))
+        except Exception as problem:
+            self._complain(problem)
+
+    def _toggle_code(self) -> None:
+        try:
+            if self._shown_code.value:
+                self._shown_code.value = ""
+            else:
+                self._show_code()
+        except Exception as problem:
+            self._complain(problem)
+
+    def _show_code(self) -> None:
+        self._shown_code.value = _COPY + html.escape(self.code) + "</pre>"
+
+    def __repr__(self) -> str:
+        return f"Panel: {self.title} (moves where a kernel runs; its first picture is below)"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        bundle = self.widget._repr_mimebundle_(**kwargs)
+        bundle["text/plain"] = repr(self)
+        return bundle
+
+
+# Inline, because a script inside an HTML widget is never run. Without the clipboard (a page that is
+# not served securely) the code is still selected, one key away from being copied.
+_COPY = """<button class="jupyter-button" onclick="
+ const code = this.nextElementSibling; getSelection().selectAllChildren(code);
+ const done = () => {this.textContent = 'Copied'};
+ if (navigator.clipboard) navigator.clipboard.writeText(code.textContent).then(done, () => {});
+ else if (document.execCommand('copy')) done();
+">Copy to the clipboard</button>
+<pre style="user-select:all;line-height:1.3;padding:6px;border:1px solid #ccc">"""
+
+
+def sweep_states(panel: Panel, random: int = 50, seed: int = 0) -> list[State]:
+    """The states a test visits: each control swept with the others at rest, then random ones."""
+    rest = panel.state
+    options = {name: choices(control) for name, control in panel.controls.items()}
+    swept = [{**rest, name: value} for name, values in options.items() for value in values]
+    draw = Random(seed)
+    mixed = [{name: draw.choice(options[name]) for name in options} for _ in range(random)]
+    return swept + mixed

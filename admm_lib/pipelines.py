@@ -1,0 +1,257 @@
+"""Full runs as short compositions of the library, driven by a recipe: data/recipes/NAME.yaml.
+
+A recipe is committed before its final seeds are run; every choice in it was made on validation images.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import yaml
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from . import codec, data, models, records, storage
+from .admm import ADMM, geometric, resolve
+from .constraints import Sparse
+from .parametrizations import bake
+from .training import Epoch, evaluate, fit
+
+Recipe = dict[str, Any]
+Report = Callable[[str], None]
+
+FIELDS: dict[str, type | tuple[type, ...]] = {
+    "name": str, "title": str, "model": str, "dataset": str, "track": str, "method": str,
+    "seeds": list, "shift_pixels": int, "batch_size": int, "precision": str,
+    "dense": dict, "keep": dict, "admm": dict, "retrain": dict,
+}  # fmt: skip
+CHOICES: dict[str, tuple[str, ...]] = {
+    "method": ("admm", "magnitude"),
+    "track": ("from-lenet5", "from-lenet300", "free"),
+    "model": tuple(models.ARCHITECTURES),
+    "dataset": ("mnist", "digits"),
+    "precision": ("32-true", "bf16-mixed", "16-mixed"),
+}
+STAGES: dict[str, tuple[str, ...]] = {
+    "dense": ("epochs", "lr"),
+    "admm": ("epochs", "lr", "rho", "rho_growth"),
+    "retrain": ("epochs", "lr"),
+}
+
+
+def _silent(line: str) -> None:
+    """The report that nobody reads."""
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """A recipe, checked whole before any work: fields, types, names, layers and budgets.
+
+    Raises FileNotFoundError, or ValueError naming the file, the field and the remedy.
+    """
+    path = Path(path)
+    try:
+        recipe = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path.name} is not YAML: {' '.join(str(error).split())}") from None
+    problem = _problem(recipe, path.stem)
+    if problem:
+        raise ValueError(f"{path.name}: {problem}")
+    return recipe
+
+
+def _problem(recipe: object, stem: str) -> str | None:
+    """What is wrong with a recipe, or None."""
+    if not isinstance(recipe, dict):
+        return "a recipe is a mapping of fields"
+    for name in FIELDS.keys() | recipe.keys():
+        if name not in FIELDS:
+            return f"unknown field {name!r}; the fields are {', '.join(FIELDS)}"
+        if name not in recipe:
+            return f"the field {name!r} is missing"
+        if not isinstance(recipe[name], FIELDS[name]):
+            return f"{name} must be a {FIELDS[name].__name__}, but is {recipe[name]!r}"
+    if recipe["name"] != stem:
+        return f"name is {recipe['name']!r}, but must be the file's, {stem!r}"
+    for name, known in CHOICES.items():
+        if recipe[name] not in known:
+            return f"{name} must be one of {', '.join(known)}, but is {recipe[name]!r}"
+    for stage, fields in STAGES.items():
+        if set(recipe[stage]) != set(fields):
+            return f"{stage} needs exactly {', '.join(fields)}, but has {', '.join(recipe[stage]) or 'nothing'}"
+        for name, value in recipe[stage].items():
+            if not isinstance(value, int if name == "epochs" else (int, float)) or value <= 0:
+                return f"{stage}: {name} must be a positive number, but is {value!r}"
+    return _misfit(recipe["model"], recipe["keep"])
+
+
+def _misfit(model: str, keep: dict[str, int]) -> str | None:
+    """What is wrong with the budgets, or None."""
+    if not keep:
+        return "keep names no layer"
+    network = models.create(model, seed=0)
+    try:
+        for name, count in keep.items():
+            Sparse(keep=count).check(getattr(*resolve(network, name)).numel(), name)
+    except (ValueError, TypeError) as error:
+        return str(error)
+    return None
+
+
+def run_recipes(paths: Iterable[str | Path], seeds: list[int] | None = None, report: Report = _silent) -> None:
+    """Run every recipe at its final seeds, or at `seeds`, one at a time; finished ones are skipped.
+
+    Each finished seed is in the record, and its file in data/models, before the next one starts.
+    """
+    recipes = [read_recipe(path) for path in paths]
+    for recipe in recipes:
+        finished = _finished(recipe)
+        for seed in seeds or recipe["seeds"]:
+            label = f"{recipe['name']} seed {seed}"
+            if seed in finished:
+                report(f"{label}: recorded already")
+                continue
+            report(f"{label}: started")
+            run = record_run(recipe, seed, report)
+            report(
+                f"{label}: dense {run['dense_test_accuracy']:.2f}% -> {run['test_accuracy']:.2f}% on test images, "
+                f"{run['file_bytes']:,} bytes, {run['seconds']:.0f} s"
+            )
+
+
+def _finished(recipe: Recipe) -> set[int]:
+    """The seeds already recorded; ValueError where they were recorded with another recipe."""
+    if recipe["name"] not in records.names():
+        return set()
+    record = records.read(recipe["name"])
+    if {**record["recipe"], "seeds": None} != {**recipe, "seeds": None}:
+        raise ValueError(
+            f"the record {recipe['name']} was made with another recipe: rename this one, or delete the record"
+        )
+    return {run["seed"] for run in record["runs"]}
+
+
+def record_run(recipe: Recipe, seed: int, report: Report = _silent) -> dict[str, Any]:
+    """One seed of a recipe: train, compress, write the file, read it back, and only then read the test set.
+
+    `seconds` is the time of compression, which starts from the dense network.
+    """
+    images = data.load(recipe["dataset"])
+    dense, _ = train_dense(recipe, seed, images, report)
+    model, origin = compressed(recipe, seed, images, report)
+    file = data.HOME / "models" / f"{recipe['name']}-seed{seed}.admm"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    codec.save(model, file)
+    decoded = codec.load(file)
+    ladder = storage.ladder(decoded)
+    dense_test, test = evaluate(dense, images.test), evaluate(decoded, images.test)
+    run = {
+        "seed": seed,
+        "dense_val_accuracy": round(evaluate(dense, images.val).accuracy, 4),
+        "dense_test_accuracy": round(dense_test.accuracy, 4),
+        "val_accuracy": round(evaluate(decoded, images.val).accuracy, 4),
+        "test_accuracy": round(test.accuracy, 4),
+        "weights": ladder.weights,
+        "nonzero_weights": ladder.nonzero_weights,
+        "ladder_bits": ladder.as_bits(),
+        "layers": storage.layers(decoded),
+        "file": str(file.relative_to(data.HOME.parent)),
+        "file_bytes": file.stat().st_size,
+        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "seconds": origin["seconds"],
+        "dense_test_correct": records.pack_bits(dense_test.correct),
+        "test_correct": records.pack_bits(test.correct),
+        "provenance": origin["provenance"],
+    }
+    records.add_run(recipe, run, images.checksums)
+    return run
+
+
+def train_dense(
+    recipe: Recipe, seed: int, images: data.Data, report: Report = _silent
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The dense network of a seed and its origin; recipes with the same dense stage share it."""
+
+    def train() -> nn.Module:
+        network = models.create(recipe["model"], seed)
+        fit(network, images, seed=seed, progress=_told(report, "dense"), **recipe["dense"], **_common(recipe))
+        return network
+
+    shared = ("model", "dataset", "shift_pixels", "batch_size", "precision", "dense")
+    return _cached("dense", {name: recipe[name] for name in shared}, seed, train)
+
+
+def compressed(
+    recipe: Recipe, seed: int, images: data.Data, report: Report = _silent
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The pruned and retrained network of a seed as a plain module, and its origin."""
+
+    def train() -> nn.Module:
+        dense, _ = train_dense(recipe, seed, images, report)
+        return bake(compress(dense, recipe, seed, images, report))
+
+    unnamed = {name: value for name, value in recipe.items() if name not in ("name", "title", "seeds")}
+    return _cached(recipe["method"], unnamed, seed, train)
+
+
+def _cached(
+    stage: str, settings: dict[str, Any], seed: int, train: Callable[[], nn.Module]
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The network that `train` gives and its origin (seconds, provenance), kept so that a killed run resumes."""
+    key = hashlib.sha256(json.dumps([seed, settings], sort_keys=True).encode()).hexdigest()[:16]
+    path = cache_folder() / f"{stage}-{settings['model']}-seed{seed}-{key}.safetensors"
+    if not path.exists():
+        provenance, started = records.provenance(), perf_counter()
+        network = train()
+        origin = {"seconds": round(perf_counter() - started, 1), "provenance": provenance}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}")
+        tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+        save_file(tensors, partial, metadata={"origin": json.dumps(origin)})
+        os.replace(partial, path)
+    network = models.create(settings["model"], seed)
+    network.load_state_dict(load_file(path))
+    with safe_open(path, "pt") as file:
+        return network, json.loads(file.metadata()["origin"])
+
+
+def cache_folder() -> Path:
+    """Where finished stages wait for the next one: $ADMM_CACHE, or the user's cache folder."""
+    return Path(os.environ.get("ADMM_CACHE") or Path.home() / ".cache" / "admm_lib")
+
+
+def compress(
+    model: nn.Module, recipe: Recipe, seed: int, images: data.Data, report: Report = _silent
+) -> nn.Module:
+    """One-shot pruning by the recipe's method, then masked retraining; the model is changed in place.
+
+    `magnitude` spends ADMM's epochs on retraining too, so that both methods train equally long. Sources:
+    1804.03294, Section 4 (admm); 1510.00149, Section 2 (magnitude, in one step).
+    """
+    sets = {name: Sparse(keep=keep) for name, keep in recipe["keep"].items()}
+    stage, retrain = dict(recipe["admm"]), dict(recipe["retrain"])
+    growth = geometric(1, stage.pop("rho_growth"), stage["epochs"])
+    admm = ADMM(model, sets, rho=stage.pop("rho"), schedule=growth)
+    if recipe["method"] == "admm":
+        fit(model, images, admm=admm, seed=seed + 1000, progress=_told(report, "ADMM"), **stage, **_common(recipe))
+    else:
+        retrain["epochs"] += stage["epochs"]
+    admm.finalize()
+    fit(model, images, seed=seed + 2000, progress=_told(report, "retrain"), **retrain, **_common(recipe))
+    return model
+
+
+def _common(recipe: Recipe) -> dict[str, Any]:
+    augment = data.shifts(recipe["shift_pixels"]) if recipe["shift_pixels"] else None
+    return {"batch_size": recipe["batch_size"], "precision": recipe["precision"], "augment": augment}
+
+
+def _told(report: Report, stage: str) -> Callable[[Epoch], None]:
+    return lambda epoch: report(
+        f"  {stage} {epoch.number}: loss {epoch.loss:.4f}, validation {epoch.val_accuracy:.2f}%, "
+        f"{epoch.seconds:.1f} s"
+    )

@@ -1,0 +1,164 @@
+"""Results with their provenance: data/records/NAME.json, written by the run itself and never by hand."""
+
+import base64
+import json
+import math
+import os
+import platform
+import subprocess
+import tempfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import stats
+
+from .data import HOME
+
+FOLDER = HOME / "records"
+MEASURED_WITH = ("torch", "torchvision", "lightning-fabric", "numpy", "constriction")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its two-sided 95% t-interval, over `count` independent values."""
+
+    mean: float
+    low: float
+    high: float
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.2f} [{self.low:+.2f}, {self.high:+.2f}]"
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """mean -/+ t_{0.975, n-1} s / sqrt(n); infinitely wide for a single value. ValueError for none."""
+    if not len(values):
+        raise ValueError("an interval needs at least one value")
+    mean = float(np.mean(values))
+    if len(values) == 1:
+        return Interval(mean, -math.inf, math.inf, 1)
+    half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
+    return Interval(mean, mean - float(half), mean + float(half), len(values))
+
+
+def paired_interval(ours: dict, theirs: dict, key: str = "test_accuracy") -> Interval:
+    """The interval of `ours - theirs` over the seeds that two records share, in percentage points."""
+    theirs_by_seed = {run["seed"]: run for run in theirs["runs"]}
+    shared = [run for run in ours["runs"] if run["seed"] in theirs_by_seed]
+    if not shared:
+        raise ValueError(f"{ours['name']} and {theirs['name']} share no seed, so nothing can be paired")
+    return interval([run[key] - theirs_by_seed[run["seed"]][key] for run in shared])
+
+
+def loss_interval(record: dict) -> Interval:
+    """Compressed minus dense test accuracy, each run against its own dense network, in points."""
+    return interval([run["test_accuracy"] - run["dense_test_accuracy"] for run in record["runs"]])
+
+
+def is_lossless(record: dict, margin: float = 0.1) -> bool:
+    """Whether the whole interval of compressed minus dense lies above -`margin` points."""
+    return loss_interval(record).low > -margin
+
+
+def names() -> list[str]:
+    """The committed records, sorted."""
+    return sorted(path.stem for path in FOLDER.glob("*.json"))
+
+
+def read(name: str) -> dict[str, Any]:
+    """A record by name. FileNotFoundError names the known ones; ValueError says what is damaged."""
+    path = FOLDER / f"{name}.json"
+    if not path.exists():
+        raise FileNotFoundError(f"no record {name!r}: there are {', '.join(names()) or 'none yet'}")
+    try:
+        record = json.loads(path.read_text())
+        missing = {"name", "model", "track", "dataset", "recipe", "runs", "summary"} - set(record)
+    except (json.JSONDecodeError, TypeError) as error:
+        raise ValueError(f"{path} is not a record ({error}): restore it from version control") from None
+    if missing:
+        raise ValueError(f"{path} lacks {', '.join(sorted(missing))}: restore it from version control")
+    return record
+
+
+def add_run(recipe: dict[str, Any], run: dict[str, Any], checksums: dict[str, str]) -> Path:
+    """Add one finished run to its record, replacing an earlier one of the same seed; written atomically."""
+    path = FOLDER / f"{recipe['name']}.json"
+    runs = [old for old in (read(recipe["name"])["runs"] if path.exists() else []) if old["seed"] != run["seed"]]
+    runs = sorted([*runs, run], key=lambda each: each["seed"])
+    across = interval([each["test_accuracy"] for each in runs])
+    record = {
+        "name": recipe["name"],
+        "model": recipe["model"],
+        "track": recipe["track"],
+        "dataset": recipe["dataset"],
+        "recipe": recipe,
+        "runs": runs,
+        "summary": {
+            "test_accuracy_mean": round(across.mean, 4),
+            "test_accuracy_std": round(float(np.std([r["test_accuracy"] for r in runs], ddof=len(runs) > 1)), 4),
+            "interval": None if len(runs) == 1 else [round(across.low, 4), round(across.high, 4)],
+        },
+        "data_checksums": checksums,
+    }
+    write_atomically(path, json.dumps(record, indent=1) + "\n")
+    return path
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file so that a reader, or a killed writer, never leaves half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def provenance() -> dict[str, Any]:
+    """What a number depends on besides recipe and seed: versions, threads, device, commit."""
+    return {
+        "python": platform.python_version(),
+        **{package: version(package) for package in MEASURED_WITH},
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str:
+    """The commit of this checkout, with -dirty when library or recipes differ from it."""
+    command = ["git", "-C", str(HOME.parent)]
+    try:
+        head = subprocess.run([*command, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+        changed = subprocess.run(
+            [*command, "status", "--porcelain", "--", "admm_lib", "data/recipes"],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head.stdout.strip() + ("-dirty" if changed.stdout.strip() else "")
+
+
+def pack_bits(correct: torch.Tensor) -> str:
+    """A boolean vector as text: bits, deflated, base64."""
+    return base64.b64encode(zlib.compress(np.packbits(correct.numpy()).tobytes(), 9)).decode()
+
+
+def unpack_bits(text: str, count: int) -> torch.Tensor:
+    """The boolean vector of length `count` that `pack_bits` wrote."""
+    packed = np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype=np.uint8)
+    return torch.from_numpy(np.unpackbits(packed, count=count).astype(bool))

@@ -1,0 +1,188 @@
+"""The accounting ladder: what a network takes, in bits, from its values alone to the file on disk.
+
+All counts are over the tensors with two or more dimensions, the weights; everything else (biases,
+norms, buffers) is counted together as `biases`. A tensor that two names share counts once.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from torch import Tensor, nn
+
+from . import codec
+
+DENSE_BITS = 32  # of a weight in the dense reference
+RUNGS = {  # each includes the ones before it
+    "values": "values of the nonzeros",
+    "positions": "+ their positions",
+    "codebooks": "+ codebooks",
+    "biases": "+ biases, norms, buffers",
+    "file": "= the file, all included",
+}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One weight tensor; `ratio` is weights / nonzeros, infinite where nothing is left."""
+
+    name: str
+    weights: int
+    nonzeros: int
+    ratio: float
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Cumulative bits, rung by rung, as the `.admm` file spends them.
+
+    `weights` are those of the dense network that the reference, 32 bits a weight, stands for;
+    `nonzero_weights` are not 0 (the file keeps -0.0 too, so `values` may hold more). `uniform` is
+    the baseline beside `positions`: values plus log2 C(n, k) per tensor, what a code takes on average
+    that knows only how many weights are nonzero.
+    """
+
+    weights: int
+    nonzero_weights: int
+    values: int
+    positions: int
+    codebooks: int
+    biases: int
+    file: int
+    uniform: float
+
+    def ratio(self, rung: str) -> float:
+        """How many times smaller than the dense reference, counting up to this rung."""
+        if rung not in (*RUNGS, "uniform"):
+            raise ValueError(f"unknown rung {rung!r}: choose one of {', '.join(RUNGS)}, uniform")
+        bits = getattr(self, rung)
+        return DENSE_BITS * self.weights / bits if bits else math.inf
+
+    def as_bits(self) -> dict[str, int]:
+        """The rungs as a record holds them."""
+        return {rung: getattr(self, rung) for rung in RUNGS}
+
+    def table(self) -> str:
+        """The rungs as text of fixed width."""
+        dense = DENSE_BITS * self.weights
+        rows = [("dense weights at 32 bits", dense, 1.0)]
+        rows += [(label, getattr(self, rung), self.ratio(rung)) for rung, label in RUNGS.items()]
+        rows += [("(values, a uniform mask)", round(self.uniform), self.ratio("uniform"))]
+        share = self.weights / self.nonzero_weights if self.nonzero_weights else math.inf
+        lines = [f"{self.nonzero_weights:,} of {self.weights:,} weights are nonzero: {share:,.1f}x"]
+        lines += [f"{'counted':<26}{'bits':>14}{'bytes':>13}{'ratio':>11}"]
+        lines += [
+            f"{label:<26}{bits:>14,}{math.ceil(bits / 8):>13,}{ratio:>10,.1f}x"
+            for label, bits, ratio in rows
+        ]
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.table()
+
+
+def count(model: nn.Module) -> list[Layer]:
+    """Weights and nonzeros per weight tensor, parametrized or not, in the model's order."""
+    rows = []
+    for name, weight in _weights(model).items():
+        nonzeros = int(weight.count_nonzero())
+        ratio = weight.numel() / nonzeros if nonzeros else math.inf
+        rows.append(Layer(name, weight.numel(), nonzeros, ratio))
+    return rows
+
+
+def layers(model: nn.Module) -> list[dict]:
+    """`count` as a record holds it; the ratio to two decimals, None where nothing is left."""
+    rows = [asdict(row) for row in count(model)]
+    for row in rows:
+        row["ratio"] = round(row["ratio"], 2) if row["nonzeros"] else None
+    return rows
+
+
+def ladder(model: nn.Module) -> Ladder:
+    """The ladder of a model as it would be saved now. Raises CodecError as `codec.encode` does."""
+    rows, bits = count(model), codec.sections(model)
+    weights = getattr(model, "reference_weights", sum(row.weights for row in rows))
+    values, positions = bits["values"], bits["values"] + bits["positions"]
+    return Ladder(
+        weights=weights,
+        nonzero_weights=sum(row.nonzeros for row in rows),
+        values=values,
+        positions=positions,
+        codebooks=positions,  # this format version has none
+        biases=positions + bits["biases"],
+        file=sum(bits.values()),
+        uniform=values + sum(uniform(row.weights, row.nonzeros) for row in rows),
+    )
+
+
+def uniform(cells: int, nonzeros: int) -> float:
+    """log2 C(cells, nonzeros): the bits of a mask of which only the density is known."""
+    log = math.lgamma(cells + 1) - math.lgamma(nonzeros + 1) - math.lgamma(cells - nonzeros + 1)
+    return max(0.0, log / math.log(2))
+
+
+def bitmap(weight: Tensor) -> int:
+    """Positions as one bit per weight, in bits."""
+    return weight.numel()
+
+
+def csr(weight: Tensor) -> int:
+    """Positions as compressed sparse rows, in bits: a column per nonzero, a start per row, an end.
+
+    Each takes the fewest bits that hold its range; rows are outputs, columns all the rest.
+    """
+    rows, columns = weight.shape[0], math.prod(weight.shape[1:])
+    nonzeros = int(weight.count_nonzero())
+    return nonzeros * _width(columns) + (rows + 1) * _width(nonzeros + 1)
+
+
+def relative_index(weight: Tensor, index_bits: int, value_bits: int = DENSE_BITS) -> int:
+    """Positions as gaps of 1..2^index_bits in row-major order, in bits, filler zeros included.
+
+    A longer gap is bridged by filler zeros, each stored as an index and a value of its own. The
+    first gap counts from just before the first weight. Source: 1510.00149, Section 2, Figure 2.
+    """
+    if index_bits < 1:
+        raise ValueError(f"an index needs at least 1 bit, but index_bits is {index_bits}")
+    places = np.flatnonzero((weight.detach().reshape(-1) != 0).cpu().numpy())
+    gaps = np.diff(places, prepend=-1)
+    fillers = int(((gaps - 1) >> index_bits).sum())
+    return (len(places) + fillers) * index_bits + fillers * value_bits
+
+
+def best_relative_index(weight: Tensor, value_bits: int = DENSE_BITS) -> tuple[int, int]:
+    """The index width that makes `relative_index` smallest, and its bits."""
+    widths = range(1, max(1, weight.numel().bit_length()) + 1)
+    bits, width = min((relative_index(weight, width, value_bits), width) for width in widths)
+    return width, bits
+
+
+def position_baselines(model: nn.Module, value_bits: int = DENSE_BITS) -> dict[str, float]:
+    """Bits for the positions of all weights: by each baseline, and as the `.admm` file codes them.
+
+    `relative` has the paper's widths, 8 bits in convolutions and 5 in linear layers; `relative
+    best` the best width per tensor.
+    """
+    weights = _weights(model).values()
+    kept = [(weight.numel(), int(weight.count_nonzero())) for weight in weights]
+    return {
+        "bitmap": sum(map(bitmap, weights)),
+        "CSR": sum(map(csr, weights)),
+        "relative": sum(relative_index(w, 8 if w.dim() > 2 else 5, value_bits) for w in weights),
+        "relative best": sum(best_relative_index(weight, value_bits)[1] for weight in weights),
+        "uniform": sum(uniform(*each) for each in kept),
+        "file": codec.sections(model)["positions"],
+    }
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    """The tensors that count as weights, each once, whatever they are parametrized by."""
+    state = codec.plain_state(model)
+    shared = codec.ties(state)
+    return {name: value for name, value in state.items() if value.dim() > 1 and name not in shared}
+
+
+def _width(choices: int) -> int:
+    """The bits of a fixed-width number of 0..choices-1."""
+    return max(choices - 1, 0).bit_length()
