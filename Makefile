@@ -1,0 +1,75 @@
+# ADMM Compression Notebooks. Every target makes .venv by itself, from constraints.txt.
+#
+#   make run        execute all notebooks; executed copies, HTML and an index in build/run/
+#   make lab        open JupyterLab on the first notebook
+#   make test       the tests a change must pass;  make test-full: these and the slow ones
+#   make setup      only install
+#
+# PYTHON=python3.12        another interpreter (3.11 or newer)
+# TORCH_INDEX=<url>        an extra package index, for another build of torch (CPU only, CUDA, ROCm);
+#                          to change it later, remove .venv first
+# ARGS="--only 01"         more arguments for the command behind run, lab, test, bench or records
+# PROFILE=smoke            the profile of make run: smoke, quick (default) or paper
+
+PYTHON  ?= python3
+PROFILE ?= quick
+ARGS    ?=
+VENV    := .venv
+BIN     := $(VENV)/bin
+STAMP   := $(VENV)/.installed
+INDEX   := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+ROOT    := $(if $(filter 0,$(shell id -u)),--allow-root)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run lab test test-rest test-full bench records table notebooks lint clean
+
+help:
+	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
+
+# pip writes into an existing .venv happily, so an interrupted installation is simply resumed.
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "No $(PYTHON) found: install Python 3.11 or newer, or name it: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is $$($(PYTHON) --version 2>&1), but 3.11 or newer is needed: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) comes without the venv module: install it (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(INDEX) -c constraints.txt -e '.[test,dev]'
+	@touch $@
+
+setup: $(STAMP)
+
+run: $(STAMP)
+	$(BIN)/python -m admm_lib notebooks --profile $(PROFILE) $(ARGS)
+
+lab: $(STAMP)
+	$(BIN)/python -m jupyterlab $(ROOT) $(ARGS) notebooks/00_quickstart.ipynb
+
+test: $(STAMP)
+	$(BIN)/python -m pytest $(ARGS)
+
+# The slow tier alone: what test-full has and test has not.
+test-rest: $(STAMP)
+	$(BIN)/python -m pytest -m full $(ARGS)
+
+test-full: $(STAMP)
+	$(BIN)/python -m pytest -m "full or not full" $(ARGS)
+
+bench: $(STAMP)
+	$(BIN)/python tests/benchmarks/bench.py $(ARGS)
+
+# Reruns the recorded experiments, one seed at a time; what is already done is kept.
+records: $(STAMP)
+	$(BIN)/python -m admm_lib run $(sort $(wildcard data/recipes/*.yaml)) $(ARGS)
+
+# Writes the table of today's records into README.md.
+table: $(STAMP)
+	$(BIN)/python -m admm_lib table --readme
+
+# Executes the committed notebooks again, in place, and writes them in their committed form.
+notebooks: $(STAMP)
+	$(BIN)/python -m admm_lib notebooks --in-place $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/python -m ruff check .
+
+clean:
+	rm -rf build .pytest_cache .ruff_cache .hypothesis .coverage
