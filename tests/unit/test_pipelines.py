@@ -62,7 +62,7 @@ def test_a_wrong_recipe_is_refused_with_the_reason(tmp_path, changes, message):
 
 def test_what_is_not_yaml_and_what_is_not_there(tmp_path):
     (tmp_path / "bad.yaml").write_text("a: [1,")
-    with pytest.raises(ValueError, match="bad.yaml is not YAML"):
+    with pytest.raises(ValueError, match=r"bad\.yaml is not YAML"):
         pipelines.read_recipe(tmp_path / "bad.yaml")
     with pytest.raises(FileNotFoundError):
         pipelines.read_recipe(tmp_path / "none.yaml")
@@ -80,7 +80,9 @@ def test_a_run_is_recorded_with_the_file_it_was_measured_on(elsewhere, method):
     pipelines.run_recipes([path], report=lambda line: None)
     (run,) = records.read("tiny")["runs"]
     model = al.load(elsewhere / run["file"])
-    assert run["nonzero_weights"] == 4200 == sum(int((p != 0).sum()) for p in model.parameters() if p.dim() > 1)
+    assert (
+        run["nonzero_weights"] == 4200 == sum(int((p != 0).sum()) for p in model.parameters() if p.dim() > 1)
+    )
     assert run["file_bytes"] == (elsewhere / run["file"]).stat().st_size
     assert run["test_accuracy"] == round(al.evaluate(model, al.data.load("digits").test).accuracy, 4)
     assert json.loads(json.dumps(run)) == run
@@ -119,6 +121,12 @@ def test_an_interrupted_run_starts_again_from_the_last_finished_stage(elsewhere,
     assert [run["seed"] for run in records.read("tiny")["runs"]] == [7]
 
 
+def test_other_seeds_than_the_final_ones_are_not_recorded(elsewhere):
+    with pytest.raises(ValueError, match=r"\[3\] are not final seeds"):
+        pipelines.run_recipes([written(elsewhere)], seeds=[3])
+    assert records.names() == []
+
+
 def test_a_changed_recipe_does_not_mix_with_old_runs(elsewhere):
     pipelines.run_recipes([written(elsewhere)], report=lambda line: None)
     with pytest.raises(ValueError, match=r"tiny.*another recipe.*rename"):
@@ -131,8 +139,7 @@ def test_the_same_seed_gives_the_same_network(elsewhere):
     torch.set_num_threads(1)
     try:
         first, second = (
-            pipelines.compress(pipelines.train_dense(TINY, 7, images)[0], TINY, 7, images)
-            for _ in range(2)
+            pipelines.compress(pipelines.train_dense(TINY, 7, images)[0], TINY, 7, images) for _ in range(2)
         )
     finally:
         torch.set_num_threads(threads)

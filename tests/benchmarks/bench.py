@@ -1,0 +1,183 @@
+"""Speed, as paired ratios measured in one process: `make bench`, or with ARGS=--quick in seconds.
+
+A round runs the two sides of a ratio as A B B A, so that a busy machine slows both alike; there are
+many short rounds. Shown are the median and the quartiles of the rounds' ratios, and the median time
+of each side. Nothing is asserted: a time is a fact about a machine on a day.
+"""
+
+import argparse
+import os
+import statistics
+from collections.abc import Callable, Iterator
+from functools import partial
+from time import perf_counter
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset, Subset
+
+import admm_lib as al
+from admm_lib._torchvision import torchvision
+from admm_lib.projections import top_k
+
+Action = Callable[[], object]
+LAYERS = ("conv1.weight", "conv2.weight", "fc1.weight", "fc2.weight")
+
+
+def paired(ours: Action, theirs: Action, rounds: int) -> tuple[list[float], float, float]:
+    """The rounds' ratios of times, ours over theirs, and the median seconds of each side."""
+    ratios, seconds = [], {ours: [], theirs: []}
+    for turn in range(rounds + 1):
+        spent = {ours: 0.0, theirs: 0.0}
+        for side in (ours, theirs, theirs, ours):
+            started = perf_counter()
+            side()
+            spent[side] += (perf_counter() - started) / 2
+        if turn > 0:  # the first round warms up
+            ratios.append(spent[ours] / spent[theirs])
+            for side, each in spent.items():
+                seconds[side].append(each)
+    return ratios, statistics.median(seconds[ours]), statistics.median(seconds[theirs])
+
+
+def row(name: str, aim: str, ours: Action, theirs: Action, rounds: int) -> str:
+    """One line of the table."""
+    ratios, mine, other = paired(ours, theirs, rounds)
+    low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
+    return (
+        f"| {name} | {middle:.3f} | {low:.3f} – {high:.3f} | {aim} "
+        f"| {1e3 * mine:.2f} ms | {1e3 * other:.2f} ms | {rounds} |"
+    )
+
+
+def steps(rounds: int) -> Iterator[str]:
+    """An ADMM step of LeNet-5, batch 128, against a plain one; the penalty in both its forms."""
+    model = al.models.create("lenet5", seed=0)  # one for all, so that memory is laid out alike
+    optimizer = torch.optim.Adam(model.parameters(), fused=True)
+    admm = al.ADMM(model, {name: al.Sparse(ratio=20) for name in LAYERS})
+    inputs, targets = torch.randn(128, 1, 28, 28), torch.randint(10, (128,))
+
+    def step(penalty: str | None = None) -> None:
+        loss = F.cross_entropy(model(inputs), targets)
+        (loss + admm.penalty() if penalty == "loss" else loss).backward()
+        if penalty == "gradient":
+            admm.add_penalty_gradient()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    gradient, loss = partial(step, "gradient"), partial(step, "loss")
+    yield row("ADMM step / plain step", "≤ 1.02", gradient, step, rounds)
+    yield row("ADMM step / step with the penalty in the loss", "", gradient, loss, rounds)
+    yield row("step with the penalty in the loss / plain step", "", loss, step, rounds)
+    F.cross_entropy(model(inputs), targets).backward()
+    alone = {p: p.grad.clone() for p in model.parameters()}
+
+    def plain() -> None:
+        step()
+        for parameter, grad in alone.items():
+            parameter.grad = grad
+
+    only = admm.add_penalty_gradient
+    yield row("penalty gradient alone / plain step", "≤ 0.02", only, plain, rounds)
+
+
+class Images(Dataset):
+    """Digits as torchvision's data sets give them: an image, transformed one by one."""
+
+    def __init__(self, images: torch.Tensor, labels: torch.Tensor, transform: nn.Module) -> None:
+        self.images, self.labels, self.transform = images, labels, transform
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        image = torchvision().transforms.functional.to_pil_image(self.images[index])
+        return self.transform(image), int(self.labels[index])
+
+
+def per_image(data: al.data.Data, size: int) -> Dataset:
+    """The same training images through torchvision, with the same shifts and normalisation."""
+    transforms = torchvision().transforms
+    transform = transforms.Compose(
+        [
+            transforms.RandomCrop(28, padding=2),
+            transforms.ToTensor(),
+            transforms.Normalize((al.data.MEAN,), (al.data.STD,)),
+        ]
+    )
+    if data.name == "mnist":
+        root = al.data._find_mnist(None)
+        return Subset(torchvision().datasets.MNIST(root, transform=transform), range(size))
+    part = data.train.subset(size)
+    pixels = ((part.inputs * al.data.STD + al.data.MEAN) * 255).round().clamp(0, 255).byte()
+    return Images(pixels, part.targets, transform)
+
+
+def epochs(data: al.data.Data, rounds: int, size: int) -> Iterator[str]:
+    """An epoch through `Split.batches` against a DataLoader: training LeNet-5, and data alone."""
+    part, generator = data.train.subset(size), torch.Generator().manual_seed(0)
+    model = al.models.create("lenet5", seed=0)
+    optimizer = torch.optim.Adam(model.parameters(), fused=True)
+    images = per_image(data, size)
+
+    def ours() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        return part.batches(128, generator, al.data.shifts(2))
+
+    def train(batches: Callable[[], object]) -> None:
+        for inputs, targets in batches():
+            F.cross_entropy(model(inputs), targets).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+    def read(batches: Callable[[], object]) -> None:
+        for _ in batches():
+            pass
+
+    for workers in (0, 2):
+        kept = {"num_workers": workers, "persistent_workers": workers > 0}
+        theirs = DataLoader(images, 128, shuffle=True, **kept).__iter__
+        for name, aim, use in (("training epoch", "≤ 0.6", train), ("data alone", "", read)):
+            label = f"{name} / same through DataLoader, num_workers={workers}"
+            yield row(label, aim, partial(use, ours), partial(use, theirs), rounds)
+
+
+def projection(rounds: int) -> Iterator[str]:
+    """top_k against torch.topk, at fc1 of LeNet-5."""
+    weight = torch.randn(500, 800)
+    for keep in (4_000, 100_000):
+
+        def by_topk(keep: int = keep) -> torch.Tensor:
+            flat = weight.flatten()
+            kept = flat.abs().topk(keep, sorted=False).indices
+            return torch.zeros_like(flat).index_copy_(0, kept, flat[kept]).reshape(weight.shape)
+
+        name = f"top_k / torch.topk, {keep:,} of 400,000"
+        yield row(name, "", partial(top_k, weight, keep), by_topk, rounds)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print the table; `--quick` is a few rounds, to see that it runs."""
+    parser = argparse.ArgumentParser(description="Paired speed ratios.")
+    parser.add_argument("--quick", action="store_true", help="a few rounds on little data")
+    parser.add_argument("--data", default="auto", help="auto (default), mnist or digits")
+    parser.add_argument("--threads", type=int, help="torch threads (default: as torch chooses)")
+    options = parser.parse_args(arguments)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    data = al.data.load(options.data)
+    short, long, size = (2, 2, 128) if options.quick else (100, 10, 1_280)
+    size = min(size, len(data.train))
+    load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
+    print(f"{torch.get_num_threads()} threads on {os.cpu_count()} cores, load {load}, ", end="")
+    print(f"torch {torch.__version__}; {data.name}, {size:,} images an epoch, shifted by up to 2\n")
+    print("| ours / theirs | ratio | quartiles | aim | ours | theirs | rounds |")
+    print("|---|---|---|---|---|---|---|")
+    for rows in (steps(short), epochs(data, long, size), projection(short)):
+        for line in rows:
+            print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

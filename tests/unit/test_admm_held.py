@@ -1,0 +1,249 @@
+"""What ADMM leaves in the model: projected weights, masks, tied layers."""
+
+import copy
+from collections import OrderedDict
+
+import pytest
+import torch
+from torch import nn
+
+import admm_lib as al
+from admm_lib.parametrizations import Mask, hold, mask_of, original
+
+KEEP = {"conv.weight": 9, "fc1.weight": 20}
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    layers = OrderedDict(
+        conv=nn.Conv2d(3, 2, 3), act=nn.ReLU(), flat=nn.Flatten(),
+        fc1=nn.Linear(32, 5), fc2=nn.Linear(5, 3),
+    )  # fmt: skip
+    return nn.Sequential(layers).to(memory_format=torch.channels_last)
+
+
+def sparse(scale=1):
+    return {name: al.Sparse(keep=keep // scale) for name, keep in KEEP.items()}
+
+
+def loss_of(model):
+    x = torch.randn(8, 3, 6, 6, generator=torch.Generator().manual_seed(1))
+    return (model(x) - 1).square().mean()
+
+
+def train(model, admm=None, steps=5, optimizer=None):
+    optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=0.05, weight_decay=0.01)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss_of(model).backward()
+        if admm is not None:
+            admm.add_penalty_gradient()
+        optimizer.step()
+    return optimizer
+
+
+def supports(model):
+    return {name: getattr(*al.admm.resolve(model, name)) != 0 for name in KEEP}
+
+
+def counts(model):
+    return {name: int(support.sum()) for name, support in supports(model).items()}
+
+
+def state(admm):
+    return copy.deepcopy([admm.Z, admm.U, admm.rho, admm.history, admm.iteration])
+
+
+def test_a_whole_run_is_sparse_held_and_better_than_the_start():
+    model = network()
+    start = loss_of(model).item()
+    admm = al.ADMM(model, sparse(), rho=0.1)
+    for _ in range(10):
+        train(model, admm)
+        admm.update()
+    admm.finalize()
+    assert counts(model) == KEEP
+    train(model, steps=30)
+    assert counts(model) == KEEP
+    assert loss_of(model).item() < 0.1 * start
+
+
+@pytest.mark.parametrize("leave", ["normally", "by an exception"])
+def test_projected_gives_the_weights_back_bit_by_bit(leave):
+    model = network()
+    model.fc1.weight.data[0, :3] = torch.tensor([-0.0, 0.0, 1e-40])
+    admm = al.ADMM(model, sparse())
+    train(model, admm)
+    before, signs = copy.deepcopy(model.state_dict()), torch.signbit(model.fc1.weight)
+    objects = list(model.parameters())
+    try:
+        with admm.projected():
+            assert counts(model) == KEEP
+            assert torch.equal(model.fc1.weight, al.Sparse(keep=20).project(before["fc1.weight"]))
+            if leave == "by an exception":
+                raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        pass
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert torch.equal(torch.signbit(model.fc1.weight), signs)
+    assert all(a is b for a, b in zip(model.parameters(), objects, strict=True))
+
+
+def test_finalize_replaces_and_keeps_layout_and_parameters():
+    model = network()
+    parameters = {id(p) for p in model.parameters()}
+    strides = model.conv.weight.stride()
+    assert not model.conv.weight.is_contiguous()
+    for scale in (1, 2, 3):
+        admm = al.ADMM(model, sparse(scale))
+        train(model, admm)
+        admm.finalize()
+        assert [len(each.parametrizations.weight) for each in (model.conv, model.fc1)] == [1, 1]
+        assert {id(p) for p in model.parameters()} == parameters
+        # channels_last is what makes a step fast; losing it here costs masked retraining 1.7 times.
+        assert original(model.conv, "weight").stride() == model.conv.weight.stride() == strides
+        assert mask_of(model.conv, "weight").stride() == strides
+    joint = al.ADMM(model, {tuple(KEEP): al.Sparse(keep=4)})
+    joint.finalize()
+    assert model.conv.weight.stride() == strides
+
+
+@pytest.mark.parametrize("stale", [False, True])
+def test_masked_admm_prunes_further_and_brings_nothing_back(stale):
+    """Also with an optimizer whose momentum moves what lies under the masks."""
+    model = network()
+    optimizer = train(model, optimizer=torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9))
+    for scale in (1, 2, 4):
+        admm = al.ADMM(model, sparse(scale), rho=0.1)
+        allowed = supports(model)
+        for _ in range(3):
+            train(model, admm, optimizer=optimizer if stale else None)
+            admm.update()
+            for name in KEEP:
+                assert bool((admm.Z[name][0][~allowed[name]] == 0).all())
+                assert bool((admm.U[name][0][~allowed[name]] == 0).all())
+        with admm.projected():
+            inside = supports(model)
+        admm.finalize()
+        assert counts(model) == {name: keep // scale for name, keep in KEEP.items()}
+        for name in KEEP:
+            assert torch.equal(supports(model)[name], inside[name])
+            if scale > 1:
+                assert not bool((supports(model)[name] & ~allowed[name]).any())
+
+
+def test_what_lies_under_a_mask_never_reaches_the_network():
+    model = network()
+    mask = torch.zeros(5, 32, dtype=torch.bool)
+    mask[0] = True
+    hold(model.fc1, "weight", torch.where(mask, model.fc1.weight.detach(), 0), Mask(mask))
+    original(model.fc1, "weight").data[~mask] = 100.0
+    admm = al.ADMM(model, {"fc1.weight": al.Sparse(keep=20)})
+    assert bool((original(model.fc1, "weight")[~mask] == 0).all())
+    original(model.fc1, "weight").data[~mask] = float("nan")
+    admm.update()
+    admm.finalize()
+    assert bool(model.fc1.weight[0].ne(0).sum() == 20)
+    assert bool((model.fc1.weight[1:] == 0).all())
+
+
+def test_another_kind_of_set_respects_the_mask_too():
+    """Levels without a zero, on the survivors of a pruning: the pruned weights stay zero."""
+    model = network()
+    al.ADMM(model, {"fc1.weight": al.Sparse(keep=20)}).finalize()
+    survivors = model.fc1.weight != 0
+    admm = al.ADMM(model, {("fc1.weight", "fc2.weight"): al.OneOf((-0.1, 0.1))}, rho=0.1)
+    train(model, admm)
+    admm.update()
+    admm.finalize()
+    assert torch.equal(model.fc1.weight != 0, survivors)
+    assert model.fc1.weight[survivors].abs().unique().tolist() == pytest.approx([0.1])
+    assert model.fc2.weight.abs().unique().tolist() == pytest.approx([0.1])
+
+
+def test_levels_are_held_through_training():
+    model = network()
+    al.ADMM(model, {"fc1.weight": al.OneOf((-0.1, 0.0, 0.1))}).finalize()
+    before = model.fc1.weight.detach().clone()
+    train(model)
+    assert torch.equal(model.fc1.weight, before)
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b = nn.Linear(6, 6), nn.Linear(6, 6)
+        self.b.weight = self.a.weight
+
+    def forward(self, x):
+        return self.b(self.a(x))
+
+
+@pytest.mark.parametrize("name", ["a.weight", "b.weight"])
+def test_tied_layers_are_one_weight(name):
+    model = Tied()
+    x = torch.randn(4, 6)
+    admm = al.ADMM(model, {name: al.Sparse(keep=7)}, rho=0.1)
+    (model(x).square().sum() + admm.penalty()).backward()
+    expected = model.a.weight.grad.clone()
+    model.zero_grad()
+    model(x).square().sum().backward()
+    admm.add_penalty_gradient()
+    torch.testing.assert_close(model.a.weight.grad, expected)
+    admm.update()
+    admm.finalize()
+    tighter = al.ADMM(model, {"b.weight": al.Sparse(keep=5)})
+    tighter.finalize()
+    optimizer = torch.optim.Adam(model.parameters(), weight_decay=0.1)
+    for _ in range(3):
+        model(x).square().sum().backward()
+        optimizer.step()
+    assert original(model.a, "weight") is original(model.b, "weight")
+    assert torch.equal(model.a.weight, model.b.weight)
+    assert int((model.a.weight != 0).sum()) == 5
+    assert int((al.bake(model).a.weight != 0).sum()) == 5
+
+
+def test_both_names_of_a_tied_weight_are_two_sets_on_it():
+    model = Tied()
+    admm = al.ADMM(model, {"a.weight": al.Sparse(keep=7), "b.weight": al.Sparse(keep=3)}, rho=0.5)
+    model(torch.ones(1, 6)).sum().backward()
+    plain = model.a.weight.grad.clone()
+    admm.add_penalty_gradient()
+    pulls = sum(0.5 * (model.a.weight - admm.Z[f"{name}.weight"][0]) for name in "ab")
+    torch.testing.assert_close(model.a.weight.grad, plain + pulls)
+    with pytest.raises(ValueError, match="each once"):
+        al.ADMM(model, {("a.weight", "b.weight"): al.Sparse(keep=7)})
+
+
+def test_copies_and_state_dicts():
+    model, other = network(0), network(1)
+    for each in (model, other):
+        al.ADMM(each, sparse()).finalize()
+    train(model)
+    twin = copy.deepcopy(model)
+    expected = loss_of(model)
+    other.load_state_dict(model.state_dict())
+    assert loss_of(twin) == loss_of(other) == expected
+    for each in (twin, other):
+        al.ADMM(each, sparse(2)).finalize()
+        assert counts(each) == {name: keep // 2 for name, keep in KEEP.items()}
+        al.bake(each)
+        assert set(each.state_dict()) == set(network().state_dict())
+    assert loss_of(model) == expected
+
+
+def test_a_bad_weight_stops_the_update_and_changes_nothing():
+    model = network()
+    admm = al.ADMM(model, sparse(), rho=0.1)
+    train(model, admm)
+    admm.update()
+    before = state(admm)
+    model.fc1.weight.data[2, 2] = float("nan")
+    for action in (admm.update, admm.finalize, admm.projected().__enter__):
+        with pytest.raises(ValueError, match=r"^fc1\.weight holds NaN or infinite weights: "):
+            action()
+    torch.testing.assert_close(state(admm), before, rtol=0, atol=0)
+    assert type(model.fc1) is nn.Linear
+    assert int(model.fc1.weight.isnan().sum()) == 1

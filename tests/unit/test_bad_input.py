@@ -1,0 +1,198 @@
+"""Bad input: each mistake gives one line that says what was wrong and what to do."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrizations
+
+import admm_lib as al
+from admm_lib.parametrizations import Constant, hold
+
+ONE = {"fc1.weight": al.Sparse(keep=10)}
+
+
+def network():
+    return al.models.create("lenet300", 0)
+
+
+def poisoned(value=float("nan"), layer="fc2"):
+    model = network()
+    getattr(model, layer).weight.data[0, 0] = value
+    return model
+
+
+def admm(constraints, model=None, **options):
+    return al.ADMM(model or network(), constraints, **options)
+
+
+def messages(action, kind=ValueError):
+    """The message, which must be a single line."""
+    with pytest.raises(kind) as caught:
+        action()
+    message = str(caught.value)
+    assert message
+    assert "\n" not in message
+    assert len(message) < 250
+    return message
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("fc1.wieght", "fc1.weight"),
+        ("fc2", "fc2.weight"),
+        ("fc4.weight", "fc"),
+        ("FC3.weight", "fc3.weight"),
+        ("", "weight"),
+        ("flatten.weight", "weight"),
+        ("fc1.bias.data", "fc1"),
+        ("fc1.T", "fc1.weight"),
+    ],
+)
+def test_an_unknown_layer_names_the_nearest(name, nearest):
+    message = messages(lambda: admm({name: al.Sparse(keep=1)}))
+    assert message.startswith(f"the model has no weight {name!r}; did you mean '")
+    assert nearest in message.split("did you mean")[1]
+
+
+def test_an_unknown_layer_in_a_tuple_or_in_a_model_without_weights():
+    key = ("fc1.weight", "fc9.weight")
+    assert "no weight 'fc9.weight'" in messages(lambda: admm({key: al.Sparse(keep=1)}))
+    assert messages(lambda: admm(ONE, nn.ReLU())) == "the model has no weight 'fc1.weight'"
+
+
+def test_buffers_are_no_weights():
+    model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    message = messages(lambda: admm({"1.running_mean": al.Sparse(keep=1)}, model))
+    assert "no weight '1.running_mean'" in message
+
+
+def test_keep_larger_than_the_layer():
+    message = messages(lambda: admm({"fc3.weight": al.Sparse(keep=1001)}))
+    assert message == "fc3.weight: keep=1001 is more than its 1000 weights; lower it"
+    message = messages(lambda: admm({("fc2.weight", "fc3.weight"): al.Sparse(keep=40_000)}))
+    assert message == "fc2.weight + fc3.weight: keep=40000 is more than its 31000 weights; lower it"
+
+
+def test_a_ratio_below_one():
+    message = messages(lambda: al.Sparse(ratio=0.5))
+    assert "1 or more, but is 0.5" in message
+    assert "write ratio=1/f" in message
+
+
+@pytest.mark.parametrize("nothing", [{}, [], None])
+def test_no_constraints(nothing):
+    message = messages(lambda: admm(nothing))
+    assert message.startswith("no constraints: give at least one, such as {")
+
+
+@pytest.mark.parametrize("wrong", [10, "10", al.Sparse, None, [], [10]])
+def test_something_that_is_no_set(wrong):
+    message = messages(lambda: admm({"fc1.weight": wrong}))
+    assert message.startswith("fc1.weight: ")
+    assert "is not a constraint set, such as Sparse(ratio=10)" in message
+
+
+@pytest.mark.parametrize("key", [(), ("fc1.weight", "fc1.weight")])
+def test_a_key_that_names_nothing_or_one_weight_twice(key):
+    message = messages(lambda: admm({key: al.Sparse(keep=1)}))
+    assert "name at least one weight, each once" in message
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_bad_weights(value):
+    sets = {"fc1.weight": al.Sparse(keep=1), "fc2.weight": al.Sparse(keep=1)}
+    message = messages(lambda: admm(sets, poisoned(value)))
+    assert message.startswith("fc2.weight holds NaN or infinite weights: restart from a good")
+    joint = {("fc1.weight", "fc2.weight"): al.Sparse(keep=1)}
+    assert messages(lambda: admm(joint, poisoned(value))).startswith("fc2.weight holds NaN")
+    admm(ONE, poisoned(value))  # the layers that it is not asked about are not its concern
+
+
+def test_a_bad_loss():
+    data = al.data.load("digits")
+    message = messages(lambda: al.fit(poisoned(), data, 1), al.DivergenceError)
+    assert message.startswith("the loss is no longer finite at epoch 1, by step 10")
+    assert "lower the learning rate or rho, and check the inputs for NaN" in message
+
+
+@pytest.mark.parametrize("rho", [0, -1, float("nan"), float("inf"), "1", None, {"fc1.weight": 0}])
+def test_a_bad_rho(rho):
+    message = messages(lambda: admm(ONE, rho=rho))
+    assert message.startswith("fc1.weight: rho must be a positive number, but is ")
+
+
+@pytest.mark.parametrize("rho", [{}, {"fc2.weight": 1}, {"fc1.weight": 1, "fc2.weight": 1}])
+def test_a_rho_for_other_layers(rho):
+    message = messages(lambda: admm(ONE, rho=rho))
+    assert message.startswith("rho as a dict needs the keys of the constraints; ")
+    assert ("fc2.weight" if rho else "fc1.weight") in message
+
+
+@pytest.mark.parametrize("factor", [0, -1, float("nan"), float("inf")])
+def test_a_schedule_that_leads_nowhere(factor):
+    message = messages(lambda: admm(ONE, schedule=lambda update: factor))
+    assert message.startswith("fc1.weight: rho must be a positive number, but would become")
+    running = admm(ONE)
+    assert messages(lambda: running.set_rho(factor))
+    assert running.rho == {"fc1.weight": 1e-3}
+
+
+def test_schedule_and_balance_together():
+    message = messages(lambda: admm(ONE, schedule=lambda update: 1, balance=10))
+    assert message == "schedule= and balance= both set rho: give one of them"
+
+
+@pytest.mark.parametrize("balance", [1, 0, -3, float("nan")])
+def test_a_balance_that_is_no_ratio(balance):
+    message = messages(lambda: admm(ONE, balance=balance))
+    assert message.startswith("balance is a ratio of residuals above 1 (10 is usual), but is")
+
+
+def test_the_penalty_before_any_gradient():
+    message = messages(admm(ONE).add_penalty_gradient, RuntimeError)
+    assert message == "fc1.weight has no gradient: call loss.backward() first"
+
+
+def test_a_layer_that_something_else_holds():
+    normed = nn.Sequential(parametrizations.weight_norm(nn.Linear(3, 3)))
+    fixed = nn.Sequential(nn.Linear(3, 3))
+    hold(fixed[0], "weight", torch.ones(3, 3), Constant(torch.ones(3, 3)))
+    for model in (normed, fixed):
+        message = messages(lambda model=model: admm({"0.weight": al.Sparse(keep=1)}, model))
+        assert message.startswith("0.weight is held by something other than a mask: ")
+        admm({"0.weight": al.Sparse(keep=1)}, al.bake(model)).finalize()
+
+
+DIGITS = al.data.load("digits")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"epochs": 0}, "epochs must be 1 or more, but is 0"),
+        ({"epochs": -2}, "epochs must be 1 or more, but is -2"),
+        ({"schedule": "step"}, "schedule must be \"one-cycle\" or \"constant\", but is 'step'"),
+        ({"data": DIGITS.train, "keep_best": True}, "keep_best needs validation data"),
+        ({"data": []}, "the training data gave no batch"),
+        ({"data": iter([])}, "this iterable has no length, which a one-cycle needs"),
+        ({"batch_size": 0}, "batch_size must be 1 or more, but is 0"),
+    ],
+    ids=str,
+)
+def test_bad_arguments_of_fit(options, expected):
+    options = {"data": DIGITS, "epochs": 1} | options
+    assert messages(lambda: al.fit(network(), **options)).startswith(expected)
+
+
+def test_keep_best_with_admm():
+    model = network()
+    running = admm(ONE, model)
+    message = messages(lambda: al.fit(model, DIGITS, 1, admm=running, keep_best=True))
+    assert message.startswith("keep_best needs validation data, and weights that are compared")
+
+
+def test_evaluate_wants_one_split():
+    assert messages(lambda: al.evaluate(network(), DIGITS)) == (
+        "evaluate takes one split: data.train, data.val or data.test"
+    )

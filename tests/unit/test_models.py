@@ -1,0 +1,127 @@
+"""The networks: their counts, names, seeds, and that the memory layout changes nothing."""
+
+import copy
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from admm_lib import models
+
+X = torch.randn(5, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+LENET5 = {"conv1": (20, 1, 5, 5), "conv2": (50, 20, 5, 5), "fc1": (500, 800), "fc2": (10, 500)}
+LENET300 = {"fc1": (300, 784), "fc2": (100, 300), "fc3": (10, 100)}
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes", "weights", "biases"),
+    [("lenet5", LENET5, 430_500, 580), ("lenet300", LENET300, 266_200, 410)],
+)
+def test_counts_and_names_are_the_papers(name, shapes, weights, biases):
+    model = models.create(name)
+    parameters = dict(model.named_parameters())
+    assert {n: tuple(p.shape) for n, p in parameters.items() if "weight" in n} == {
+        f"{layer}.weight": shape for layer, shape in shapes.items()
+    }
+    assert {n: tuple(p.shape) for n, p in parameters.items() if "bias" in n} == {
+        f"{layer}.bias": shape[:1] for layer, shape in shapes.items()
+    }
+    assert sum(p.numel() for n, p in parameters.items() if "weight" in n) == weights
+    assert sum(p.numel() for n, p in parameters.items() if "bias" in n) == biases
+    assert model(X).shape == (5, 10)
+
+
+def by_hand(model, x, relu):
+    """LeNet-5 written out: convolution, pooling, twice; then two layers with a ReLU between."""
+    after = torch.relu if relu else (lambda z: z)
+    w = {name: p.contiguous() for name, p in model.named_parameters()}
+    for layer in ("conv1", "conv2"):
+        x = nn.functional.conv2d(x, w[f"{layer}.weight"], w[f"{layer}.bias"])
+        x = nn.functional.max_pool2d(after(x), 2)
+    x = torch.relu(x.flatten(1) @ w["fc1.weight"].T + w["fc1.bias"])
+    return x @ w["fc2.weight"].T + w["fc2.bias"]
+
+
+@pytest.mark.parametrize("relu", [True, False])
+def test_lenet5_is_what_it_says(relu):
+    model = models.lenet5(relu=relu)
+    assert model.architecture == ("lenet5", {"relu": relu})
+    torch.testing.assert_close(model(X), by_hand(model, X, relu), atol=1e-5, rtol=1e-4)
+
+
+def test_relu_makes_a_difference_and_is_the_default():
+    assert models.lenet5().architecture == ("lenet5", {"relu": True})
+    first = models.create("lenet5", 0)
+    second = models.lenet5(relu=False)
+    second.load_state_dict(first.state_dict())  # the same names either way
+    assert not torch.allclose(first(X), second(X))
+
+
+def test_lenet300_is_what_it_says():
+    model = models.lenet300()
+    w = dict(model.named_parameters())
+    x = X.flatten(1)
+    for layer in ("fc1", "fc2"):
+        x = torch.relu(x @ w[f"{layer}.weight"].T + w[f"{layer}.bias"])
+    torch.testing.assert_close(model(X), x @ w["fc3.weight"].T + w["fc3.bias"])
+    assert model.architecture == ("lenet300", {})
+
+
+def test_channels_last_gives_the_same_results_and_gradients():
+    model = models.create("lenet5", 0)
+    assert model.conv2.weight.is_contiguous(memory_format=torch.channels_last)
+    assert not model.conv2.weight.is_contiguous()
+    other = copy.deepcopy(model).to(memory_format=torch.contiguous_format)
+    assert other.conv2.weight.is_contiguous()
+    outputs = []
+    for each in (model, other):
+        each(X).square().sum().backward()
+        outputs.append([each(X), *(p.grad for p in each.parameters())])
+    torch.testing.assert_close(outputs[0], outputs[1], atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", models.ARCHITECTURES)
+def test_a_seed_fixes_the_weights_and_leaves_the_global_generator_alone(name):
+    torch.manual_seed(11)
+    before = torch.get_rng_state()
+    first, again, other = (models.create(name, seed) for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first.fc1.weight, again.fc1.weight)
+    assert not torch.equal(first.fc1.weight, other.fc1.weight)
+    assert not torch.equal(models.create(name).fc1.weight, models.create(name).fc1.weight)
+
+
+def test_every_architecture_can_be_rebuilt_from_what_it_carries():
+    for build in models.ARCHITECTURES.values():
+        identifier, arguments = build().architecture
+        assert models.ARCHITECTURES[identifier](**arguments).architecture == (identifier, arguments)
+        assert copy.deepcopy(build()).architecture == (identifier, arguments)
+
+
+def test_pretrained_reads_the_checkpoint(monkeypatch, tmp_path):
+    monkeypatch.setattr(models, "HOME", tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    trained = models.create("lenet5", 3)
+    state = {name: value.contiguous() for name, value in trained.state_dict().items()}
+    save_file(state, tmp_path / "checkpoints" / "lenet5-digits.safetensors")
+    found = models.pretrained("lenet5", "digits")
+    assert all(torch.equal(value, state[name]) for name, value in found.state_dict().items())
+    assert found.conv2.weight.is_contiguous(memory_format=torch.channels_last)
+    assert found.architecture == ("lenet5", {"relu": True})
+    with pytest.raises(FileNotFoundError, match="no dense checkpoint lenet300-mnist"):
+        models.pretrained("lenet300")
+    with pytest.raises(FileNotFoundError, match=r"choose one of lenet5-digits$"):
+        models.pretrained("lenet5", "mnist")
+
+
+def test_pretrained_with_no_checkpoint_at_all(monkeypatch, tmp_path):
+    monkeypatch.setattr(models, "HOME", tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"train one with admm_lib\.fit, .*of none"):
+        models.pretrained("lenet5")
+
+
+@pytest.mark.parametrize("make", [models.create, models.pretrained])
+def test_an_unknown_model_lists_the_known_ones(make):
+    with pytest.raises(ValueError, match="unknown model 'lenet6': choose one of lenet5, lenet300"):
+        make("lenet6")
