@@ -47,12 +47,13 @@ def _parser() -> argparse.ArgumentParser:
     runs.set_defaults(command=_run)
 
     table = commands.add_parser("table", help="print the results table made from the records")
+    table.add_argument("--readme", action="store_true", help="write it into README.md as well")
     table.set_defaults(command=_table)
     return parser
 
 
 def _notebooks(options: argparse.Namespace) -> int:
-    from . import notebook_html, notebooks
+    from . import notebook_html, notebooks, results
 
     given = {name: _value(text) for name, text in options.given}
     if options.profile:
@@ -63,7 +64,7 @@ def _notebooks(options: argparse.Namespace) -> int:
     timeout = options.timeout or TIMEOUTS.get(profile, TIMEOUTS["quick"])
     paths = notebooks.sequence(options.folder or notebooks.HOME, options.only)
     outcomes = notebooks.run(paths, options.out, given, timeout=timeout, report=_write)
-    table = _results()
+    table = results.table()
     index = options.out / "index.html"
     index.write_text(notebook_html.index(outcomes, table, f"profile {profile}"), encoding="utf-8")
     failed = [outcome for outcome in outcomes if outcome.problem]
@@ -86,14 +87,12 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _table(options: argparse.Namespace) -> int:
-    print(_results())
+    from . import results
+
+    if options.readme:
+        results.update()
+    print(results.table())
     return 0
-
-
-def _results() -> str:
-    from . import records
-
-    return records.table()
 
 
 def _value(text: str) -> Any:

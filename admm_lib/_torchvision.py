@@ -22,11 +22,12 @@ def torchvision() -> ModuleType:
 
         for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
             del sys.modules[name]  # the half-imported package
-        global _declared  # the declaration lives as long as its Library object
-        _declared = torch.library.Library("torchvision", "DEF")
-        _declared.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _declared.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        declared = torch.library.Library("torchvision", "DEF")
+        declared.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        declared.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         import torchvision
+
+        torchvision.declared_operators = declared  # a declaration lives as long as its Library object
     import torchvision.datasets
     import torchvision.models
     import torchvision.transforms

@@ -34,7 +34,9 @@ def _fill(total: int, shares: dict[str, float], sizes: dict[str, int]) -> dict[s
     """`total` split in proportion to `shares`, none above its size, rounded so that the sum is exact."""
     full: set[str] = set()
     while True:  # layers that are full pass their surplus on to the others
-        scale = (total - sum(sizes[n] for n in full)) / (sum(s for n, s in shares.items() if n not in full) or 1)
+        scale = (total - sum(sizes[n] for n in full)) / (
+            sum(s for n, s in shares.items() if n not in full) or 1
+        )
         over = {n for n in shares if n not in full and scale * shares[n] >= sizes[n]}
         if not over:
             break

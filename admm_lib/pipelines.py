@@ -6,7 +6,7 @@ A recipe is committed before its final seeds are run; every choice in it was mad
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -25,7 +25,7 @@ from .training import Epoch, evaluate, fit
 Recipe = dict[str, Any]
 Report = Callable[[str], None]
 
-FIELDS: dict[str, type | tuple[type, ...]] = {
+FIELDS: dict[str, type] = {
     "name": str, "title": str, "model": str, "dataset": str, "track": str, "method": str,
     "seeds": list, "shift_pixels": int, "batch_size": int, "precision": str,
     "dense": dict, "keep": dict, "admm": dict, "retrain": dict,
@@ -58,56 +58,63 @@ def read_recipe(path: str | Path) -> Recipe:
         recipe = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
         raise ValueError(f"{path.name} is not YAML: {' '.join(str(error).split())}") from None
-    problem = _problem(recipe, path.stem)
-    if problem:
+    for problem in _problems(recipe, path.stem):
         raise ValueError(f"{path.name}: {problem}")
     return recipe
 
 
-def _problem(recipe: object, stem: str) -> str | None:
-    """What is wrong with a recipe, or None."""
+def _problems(recipe: object, stem: str) -> Iterator[str]:
+    """What is wrong with a recipe; each line may rely on the ones before it being in order."""
     if not isinstance(recipe, dict):
-        return "a recipe is a mapping of fields"
-    for name in FIELDS.keys() | recipe.keys():
+        yield "a recipe is a mapping of fields"
+    for name in sorted(FIELDS.keys() | recipe.keys()):
         if name not in FIELDS:
-            return f"unknown field {name!r}; the fields are {', '.join(FIELDS)}"
+            yield f"unknown field {name!r}; the fields are {', '.join(FIELDS)}"
         if name not in recipe:
-            return f"the field {name!r} is missing"
+            yield f"the field {name!r} is missing"
         if not isinstance(recipe[name], FIELDS[name]):
-            return f"{name} must be a {FIELDS[name].__name__}, but is {recipe[name]!r}"
+            yield f"{name} must be a {FIELDS[name].__name__}, but is {recipe[name]!r}"
     if recipe["name"] != stem:
-        return f"name is {recipe['name']!r}, but must be the file's, {stem!r}"
+        yield f"name is {recipe['name']!r}, but must be the file's, {stem!r}"
     for name, known in CHOICES.items():
         if recipe[name] not in known:
-            return f"{name} must be one of {', '.join(known)}, but is {recipe[name]!r}"
+            yield f"{name} must be one of {', '.join(known)}, but is {recipe[name]!r}"
     for stage, fields in STAGES.items():
         if set(recipe[stage]) != set(fields):
-            return f"{stage} needs exactly {', '.join(fields)}, but has {', '.join(recipe[stage]) or 'nothing'}"
+            found = ", ".join(recipe[stage]) or "nothing"
+            yield f"{stage} needs exactly {', '.join(fields)}, but has {found}"
         for name, value in recipe[stage].items():
             if not isinstance(value, int if name == "epochs" else (int, float)) or value <= 0:
-                return f"{stage}: {name} must be a positive number, but is {value!r}"
-    return _misfit(recipe["model"], recipe["keep"])
+                yield f"{stage}: {name} must be a positive number, but is {value!r}"
+    yield from _misfits(recipe["model"], recipe["keep"])
 
 
-def _misfit(model: str, keep: dict[str, int]) -> str | None:
-    """What is wrong with the budgets, or None."""
+def _misfits(model: str, keep: dict[str, int]) -> Iterator[str]:
+    """What is wrong with the budgets."""
     if not keep:
-        return "keep names no layer"
+        yield "keep names no layer"
     network = models.create(model, seed=0)
     try:
         for name, count in keep.items():
             Sparse(keep=count).check(getattr(*resolve(network, name)).numel(), name)
     except (ValueError, TypeError) as error:
-        return str(error)
-    return None
+        yield str(error)
 
 
-def run_recipes(paths: Iterable[str | Path], seeds: list[int] | None = None, report: Report = _silent) -> None:
-    """Run every recipe at its final seeds, or at `seeds`, one at a time; finished ones are skipped.
+def run_recipes(
+    paths: Iterable[str | Path], seeds: list[int] | None = None, report: Report = _silent
+) -> None:
+    """Run every recipe at its final seeds, or at those of them in `seeds`; finished ones are skipped.
 
-    Each finished seed is in the record, and its file in data/models, before the next one starts.
+    Each finished seed is in the record, and its file in data/models, before the next one starts. Raises
+    ValueError, before any work, for a recipe that is not in order or a seed that is not one of its own.
     """
     recipes = [read_recipe(path) for path in paths]
+    for recipe in recipes:
+        if odd := set(seeds or ()) - set(recipe["seeds"]):
+            raise ValueError(
+                f"{recipe['name']}: {sorted(odd)} are not final seeds of the recipe, which has {recipe['seeds']}"
+            )
     for recipe in recipes:
         finished = _finished(recipe)
         for seed in seeds or recipe["seeds"]:
@@ -118,8 +125,8 @@ def run_recipes(paths: Iterable[str | Path], seeds: list[int] | None = None, rep
             report(f"{label}: started")
             run = record_run(recipe, seed, report)
             report(
-                f"{label}: dense {run['dense_test_accuracy']:.2f}% -> {run['test_accuracy']:.2f}% on test images, "
-                f"{run['file_bytes']:,} bytes, {run['seconds']:.0f} s"
+                f"{label}: test images {run['dense_test_accuracy']:.2f}% dense, {run['test_accuracy']:.2f}% "
+                f"compressed; {run['file_bytes']:,} bytes, {run['seconds']:.0f} s"
             )
 
 
@@ -136,7 +143,7 @@ def _finished(recipe: Recipe) -> set[int]:
 
 
 def record_run(recipe: Recipe, seed: int, report: Report = _silent) -> dict[str, Any]:
-    """One seed of a recipe: train, compress, write the file, read it back, and only then read the test set.
+    """One seed of a recipe: train, compress, write the file, read it, and only then read the test set.
 
     `seconds` is the time of compression, which starts from the dense network.
     """
@@ -178,7 +185,14 @@ def train_dense(
 
     def train() -> nn.Module:
         network = models.create(recipe["model"], seed)
-        fit(network, images, seed=seed, progress=_told(report, "dense"), **recipe["dense"], **_common(recipe))
+        fit(
+            network,
+            images,
+            seed=seed,
+            progress=_told(report, "dense"),
+            **recipe["dense"],
+            **_common(recipe),
+        )
         return network
 
     shared = ("model", "dataset", "shift_pixels", "batch_size", "precision", "dense")
@@ -201,7 +215,7 @@ def compressed(
 def _cached(
     stage: str, settings: dict[str, Any], seed: int, train: Callable[[], nn.Module]
 ) -> tuple[nn.Module, dict[str, Any]]:
-    """The network that `train` gives and its origin (seconds, provenance), kept so that a killed run resumes."""
+    """What `train` gives and its origin (seconds, provenance), kept so that a killed run resumes."""
     key = hashlib.sha256(json.dumps([seed, settings], sort_keys=True).encode()).hexdigest()[:16]
     path = cache_folder() / f"{stage}-{settings['model']}-seed{seed}-{key}.safetensors"
     if not path.exists():
@@ -237,17 +251,36 @@ def compress(
     growth = geometric(1, stage.pop("rho_growth"), stage["epochs"])
     admm = ADMM(model, sets, rho=stage.pop("rho"), schedule=growth)
     if recipe["method"] == "admm":
-        fit(model, images, admm=admm, seed=seed + 1000, progress=_told(report, "ADMM"), **stage, **_common(recipe))
+        fit(
+            model,
+            images,
+            admm=admm,
+            seed=seed + 1000,
+            progress=_told(report, "ADMM"),
+            **stage,
+            **_common(recipe),
+        )
     else:
         retrain["epochs"] += stage["epochs"]
     admm.finalize()
-    fit(model, images, seed=seed + 2000, progress=_told(report, "retrain"), **retrain, **_common(recipe))
+    fit(
+        model,
+        images,
+        seed=seed + 2000,
+        progress=_told(report, "retrain"),
+        **retrain,
+        **_common(recipe),
+    )
     return model
 
 
 def _common(recipe: Recipe) -> dict[str, Any]:
     augment = data.shifts(recipe["shift_pixels"]) if recipe["shift_pixels"] else None
-    return {"batch_size": recipe["batch_size"], "precision": recipe["precision"], "augment": augment}
+    return {
+        "batch_size": recipe["batch_size"],
+        "precision": recipe["precision"],
+        "augment": augment,
+    }
 
 
 def _told(report: Report, stage: str) -> Callable[[Epoch], None]:

@@ -90,7 +90,9 @@ def read(name: str) -> dict[str, Any]:
 def add_run(recipe: dict[str, Any], run: dict[str, Any], checksums: dict[str, str]) -> Path:
     """Add one finished run to its record, replacing an earlier one of the same seed; written atomically."""
     path = FOLDER / f"{recipe['name']}.json"
-    runs = [old for old in (read(recipe["name"])["runs"] if path.exists() else []) if old["seed"] != run["seed"]]
+    runs = [
+        old for old in (read(recipe["name"])["runs"] if path.exists() else []) if old["seed"] != run["seed"]
+    ]
     runs = sorted([*runs, run], key=lambda each: each["seed"])
     across = interval([each["test_accuracy"] for each in runs])
     record = {
@@ -102,7 +104,9 @@ def add_run(recipe: dict[str, Any], run: dict[str, Any], checksums: dict[str, st
         "runs": runs,
         "summary": {
             "test_accuracy_mean": round(across.mean, 4),
-            "test_accuracy_std": round(float(np.std([r["test_accuracy"] for r in runs], ddof=len(runs) > 1)), 4),
+            "test_accuracy_std": round(
+                float(np.std([r["test_accuracy"] for r in runs], ddof=len(runs) > 1)), 4
+            ),
             "interval": None if len(runs) == 1 else [round(across.low, 4), round(across.high, 4)],
         },
         "data_checksums": checksums,

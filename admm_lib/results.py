@@ -56,7 +56,9 @@ def table() -> str:
     """The results as a Markdown table of aligned columns, for terminals and for the README."""
     grid = [HEAD, *rows()]
     widths = [max(len(line[column]) for line in grid) for column in range(len(HEAD))]
-    lines = ["| " + " | ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) + " |" for line in grid]
+    lines = [
+        "| " + " | ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) + " |" for line in grid
+    ]
     return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
 
 

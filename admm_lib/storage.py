@@ -38,8 +38,8 @@ class Ladder:
 
     `weights` are those of the dense network that the reference, 32 bits a weight, stands for;
     `nonzero_weights` are not 0 (the file keeps -0.0 too, so `values` may hold more). `uniform` is
-    the baseline beside `positions`: values plus log2 C(n, k) per tensor, what a code takes on average
-    that knows only how many weights are nonzero.
+    the baseline beside `positions`: values plus log2 C(n, k) per tensor, what it takes on average
+    to tell one mask of k among n from all the others.
     """
 
     weights: int

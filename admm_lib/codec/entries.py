@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from . import wire
-from .network import MOST_ELEMENTS, Shapes
+from .network import Shapes
 from .positions import LAYOUTS
 from .rangecoder import CodecError
 
@@ -17,7 +17,7 @@ DTYPES = (
     torch.float32, torch.float16, torch.bfloat16, torch.float64,
     torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, torch.bool,
 )  # fmt: skip
-MOST_TENSORS, MOST_DIMENSIONS = 1 << 16, 64
+MOST_TENSORS, MOST_DIMENSIONS, MOST_ELEMENTS = 1 << 20, 64, 1 << 40
 
 
 @dataclass(frozen=True)

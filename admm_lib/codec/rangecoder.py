@@ -68,9 +68,9 @@ class Encoder:
 
 
 class Decoder:
-    """Reads a stream, and writes again what it reads: equal bytes prove that it ended rightly.
+    """Reads a stream, which zeros follow, and writes again what it reads, to compare at the end.
 
-    constriction itself reads on beyond the end without a word.
+    constriction itself says neither that bytes are left over nor that it read beyond the last one.
     """
 
     def __init__(self, stream: bytes) -> None:
@@ -89,7 +89,7 @@ class Decoder:
         return self._echo.symbols(model, count, self._decode(model, count))
 
     def finish(self) -> None:
-        """Raises CodecError unless the stream holds exactly the symbols read."""
+        """Raises CodecError unless an encoder of the symbols read writes the same stream."""
         if self._echo.finish() != self._stream:
             raise CodecError("the positions do not fill their stream: the file is damaged")
 

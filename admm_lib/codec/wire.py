@@ -5,7 +5,7 @@ from typing import Any
 
 from .rangecoder import CodecError
 
-MOST_ARGUMENTS, LONGEST_TUPLE, LONGEST_STRING = 16, 64, 1024
+LONGEST_TUPLE, LONGEST_STRING = 64, 1024
 LARGEST_ARGUMENT = 1 << 16  # a width, say: a damaged file must not ask for a giant network
 FALSE, TRUE, NONE, NATURAL, NEGATIVE, REAL, TEXT, TUPLE = range(8)
 

@@ -76,27 +76,34 @@ def _strip(axes: Axes, flipped: Sequence[tuple[Tensor, int, int, int]]) -> None:
 
 @styled
 def training_curves(
-    accuracies: Mapping[str, Sequence[float]], admm_epochs: int, dense: float,
-    residuals: Mapping[str, Sequence[tuple[float, float]]],
-) -> Figure:  # fmt: skip
+    accuracies: Mapping[str, Sequence[float]],
+    admm_epochs: int,
+    dense: float,
+    residuals: Mapping[str, Sequence[float]],
+) -> Figure:
     """Left: projected validation accuracy per epoch and method. Right: ||W - Z|| / ||W|| per layer.
 
-    `residuals` holds, per layer, one pair (primal / norm, dual / norm) for each ADMM update.
+    `residuals` holds, per layer, the relative primal residual of each ADMM update.
     """
-    figure = new_figure(7.5, 2.9)
+    figure = new_figure(7.5, 3.2)
     left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
-    for method, values in accuracies.items():
-        left.plot(range(1, len(values) + 1), values, color=COLORS[method], ls=LINES[method], marker=MARKERS[method], label=method)
     left.axhline(dense, color=COLORS["dense"], lw=1, label="dense network")
     left.axvline(admm_epochs + 0.5, color=INK, lw=0.8, ls=":")
-    left.annotate("ADMM | retraining", (admm_epochs + 0.5, 0.03), xycoords=("data", "axes fraction"), ha="center", fontsize=8.5)
+    left.annotate(
+        "ADMM ends, retraining starts ",
+        (admm_epochs + 0.45, 0.03),
+        xycoords=("data", "axes fraction"),
+        ha="right",
+        fontsize=8,
+    )
     left.set(xlabel="epoch", ylabel="validation accuracy,\nprojected weights (%)")
-    left.xaxis.get_major_locator().set_params(integer=True)
-    left.legend(loc="center right")
-    for layer, values in residuals.items():
-        right.plot(range(1, len(values) + 1), [primal for primal, _ in values], color=COLORS[layer], ls=LINES[layer], marker=MARKERS[layer], label=layer)
-    right.set(yscale="log", xlabel="ADMM update", ylabel="primal residual / norm of W")
-    right.legend()
+    right.set(xlabel="ADMM update", ylabel="||W − Z|| / ||W||", ylim=(0, 1))
+    for axes, curves in ((left, accuracies), (right, residuals)):
+        for key, values in curves.items():
+            style = {"color": COLORS[key], "ls": LINES[key], "marker": MARKERS[key], "ms": 4}
+            axes.plot(range(1, len(values) + 1), values, label=key, **style)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncol=4, columnspacing=1.2)
     return figure
 
 
@@ -112,7 +119,13 @@ def recorded_runs(records: Mapping[str, tuple[Sequence[float], Sequence[float]]]
         heights = row + np.linspace(-0.22, 0.22, len(dense)) if len(dense) > 1 else np.array([row])
         axes.hlines(heights, dense, compressed, color=FAINT, lw=1.5)
         axes.plot(dense, heights, MARKERS["dense"], color=COLORS["dense"], label=None if row else "dense")
-        axes.plot(compressed, heights, MARKERS["retrained"], color=COLORS["retrained"], label=None if row else "pruned and retrained")
+        axes.plot(
+            compressed,
+            heights,
+            MARKERS["retrained"],
+            color=COLORS["retrained"],
+            label=None if row else "pruned and retrained",
+        )
     axes.axvline(published, color=BLUE, ls="--", lw=1, label=f"published: {published:g}%")
     axes.set_yticks(range(len(records)), list(records))
     axes.set(xlabel="test accuracy (%)", ylim=(len(records) - 0.5, -0.5))

@@ -20,15 +20,21 @@ def ratio_story(
 ) -> Figure:
     """What a pruning ratio does: which magnitudes go, what accuracy is left, what each layer keeps.
 
-    `weights` are all weights as one vector, `mask` those kept, `curves` accuracy in percent by ratio per method, and
-    `kept` the nonzero weights per layer at this ratio.
+    `weights` are all weights as one vector, `mask` those kept, `curves` accuracy in percent by ratio per
+    method, and `kept` the nonzero weights per layer at this ratio.
     """
     figure = new_figure(7.5, 3.0, layout=None)
     histogram, accuracy, layers = figure.subplots(1, 3, width_ratios=(1.15, 1.15, 0.9))
     figure.subplots_adjust(0.075, 0.17, 0.985, 0.86, wspace=0.42)
     _magnitudes(histogram, weights.abs().numpy(), mask.numpy())
     for method, curve in curves.items():
-        accuracy.plot(list(curve), list(curve.values()), color=COLORS[method], marker=MARKERS[method], label=method)
+        accuracy.plot(
+            list(curve),
+            list(curve.values()),
+            color=COLORS[method],
+            marker=MARKERS[method],
+            label=method,
+        )
         accuracy.plot(ratio, curve[ratio], "o", ms=11, mfc="none", mec=INK, mew=1.4)
     accuracy.set(xscale="log", ylim=(0, 104), xlabel="pruning ratio (x)", ylabel="validation accuracy (%)")
     accuracy.set_xticks([1, 10, 100], ["1", "10", "100"])
@@ -39,7 +45,14 @@ def ratio_story(
     layers.barh(names, [kept[name] for name in names], color=[COLORS.get(name, BLUE) for name in names])
     layers.set(xscale="log", xlim=(1, 2e6), xlabel="weights kept")
     for name in names:
-        layers.annotate(f"{kept[name]:,}", (max(kept[name], 1), name), (3, 0), textcoords="offset points", va="center", fontsize=8)
+        layers.annotate(
+            f"{kept[name]:,}",
+            (max(kept[name], 1), name),
+            (3, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+        )
     layers.set_title(f"{ratio:g}x")
     return figure
 

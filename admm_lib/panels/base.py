@@ -22,15 +22,12 @@ from .worker import Worker
 __all__ = ["Panel", "State", "Worker", "choices", "menu", "slider", "sweep_states"]
 
 State = dict[str, Any]
+DPI = 120  # pixels per inch of a panel: fewer than in a printed figure, for speed
 
 
-def slider(
-    label: str, options: Iterable[Any], value: Any, tip: str = ""
-) -> widgets.SelectionSlider:
+def slider(label: str, options: Iterable[Any], value: Any, tip: str = "") -> widgets.SelectionSlider:
     """A slider over a list of values, or of pairs (text, value); it reports when it is let go."""
-    return widgets.SelectionSlider(
-        value=value, continuous_update=False, **_choice(label, options, tip)
-    )
+    return widgets.SelectionSlider(value=value, continuous_update=False, **_choice(label, options, tip))
 
 
 def menu(label: str, options: Iterable[Any], value: Any, tip: str = "") -> widgets.Dropdown:
@@ -191,7 +188,7 @@ class Panel:
             if not self._drawn:
                 self._fix_size(figure)
             line = self._text(**state) if self._text else ""
-            self._drawn[key] = png(figure, compress=1), line
+            self._drawn[key] = png(figure, dpi=DPI, compress=1), line
         self._drawn.move_to_end(key)
         while len(self._drawn) > self._size:
             self._drawn.popitem(last=False)
@@ -227,7 +224,7 @@ class Panel:
         self._shown_code.value = _COPY + html.escape(self.code) + "</pre>"
 
     def __repr__(self) -> str:
-        return f"Panel: {self.title} (moves where a kernel runs; its first picture is below)"
+        return f"Panel: {self.title} (it moves where a kernel runs; a still picture is below)"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         bundle = self.widget._repr_mimebundle_(**kwargs)

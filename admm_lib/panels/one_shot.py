@@ -31,7 +31,9 @@ def pruned(model: nn.Module, ratios: Mapping[str, float]) -> nn.Module:
     return cut
 
 
-def layers_panel(networks: Mapping[str, nn.Module], split: data.Split, train: data.Split, epochs: int = 3) -> Panel:
+def layers_panel(
+    networks: Mapping[str, nn.Module], split: data.Split, train: data.Split, epochs: int = 3
+) -> Panel:
     """A ratio slider per layer of LeNet-5: histograms, masks, accuracy on `split`, images that flipped.
 
     `networks` maps a label ("dense", "after ADMM") to a plain network. Retrain trains the pruned network
@@ -52,7 +54,9 @@ def layers_panel(networks: Mapping[str, nn.Module], split: data.Split, train: da
         masks = {layer: Sparse(ratio=ratio).project(values[layer]) != 0 for layer, ratio in ratios.items()}
         after = answers(weights, **ratios)
         changed = (after != reference).nonzero().flatten()[: figures.COLUMNS].tolist()
-        flipped = [(split.inputs[i], int(split.targets[i]), int(reference[i]), int(after[i])) for i in changed]
+        flipped = [
+            (split.inputs[i], int(split.targets[i]), int(reference[i]), int(after[i])) for i in changed
+        ]
         return figures.pruned_layers(values, masks, flipped, summary(weights, **ratios))
 
     def summary(weights: str, **ratios: float) -> str:
@@ -70,7 +74,10 @@ def layers_panel(networks: Mapping[str, nn.Module], split: data.Split, train: da
         before = evaluate(network, split).accuracy
 
         def told(epoch: Epoch) -> None:
-            report(epoch.number / epochs, f"epoch {epoch.number}: {before:.1f}% → {epoch.val_accuracy:.1f}% right")
+            report(
+                epoch.number / epochs,
+                f"epoch {epoch.number}: {before:.1f}% → {epoch.val_accuracy:.1f}% right",
+            )
 
         report(0, f"before: {before:.1f}% right; the first epoch is running")
         fit(network, train, epochs, lr=2e-3, validate=split, progress=told, stop=stop)
@@ -84,8 +91,8 @@ def layers_panel(networks: Mapping[str, nn.Module], split: data.Split, train: da
         "what each layer loses",
         {"weights": menu("weights", list(networks), list(networks)[-1]), **sliders},
         draw,
-        alt="For each layer of LeNet-5, the histogram of its weights with the kept ones in orange and its mask as "
-        "a picture; below, validation images whose answer changed.",
+        alt="For each layer of LeNet-5, the histogram of its weights with the kept ones in orange and its mask "
+        "as a picture; below, validation images whose answer changed.",
         text=summary,
         code=_code,
         below=[worker.widget],
