@@ -56,9 +56,10 @@ test-full: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python tests/benchmarks/bench.py $(ARGS)
 
-# Reruns the recorded experiments, one seed at a time; what is already done is kept.
+# Runs the recorded experiments again, one seed at a time, into build/records; an interrupted call is
+# resumed by the next. New recipes are recorded by: .venv/bin/admm run data/recipes/NAME.yaml
 records: $(STAMP)
-	$(BIN)/python -m admm_lib run $(sort $(wildcard data/recipes/*.yaml)) $(ARGS)
+	$(BIN)/python -m admm_lib run --home build/records $(sort $(wildcard data/recipes/*.yaml)) $(ARGS)
 
 # Writes the table of today's records into README.md.
 table: $(STAMP)

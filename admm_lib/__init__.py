@@ -1,5 +1,8 @@
 """Compressing neural networks with ADMM: pruning, clustering and quantization under one algorithm."""
 
+from importlib import import_module
+from types import ModuleType
+
 from . import data, models, storage
 from .admm import ADMM, Residuals, geometric
 from .allocation import suggest
@@ -13,3 +16,10 @@ __all__ = [
     "ADMM", "CodecError", "Constraint", "DivergenceError", "OneOf", "Residuals", "Sparse", "bake", "data",
     "evaluate", "fit", "geometric", "load", "models", "save", "storage", "suggest",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> ModuleType:
+    """`al.records`, `al.figures` and `al.panels` are imported when they are first used."""
+    if name in ("figures", "panels", "pipelines", "records", "results"):
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

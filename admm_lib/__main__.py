@@ -18,6 +18,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, RuntimeError) as error:  # what the library says of wrong input
         if type(error) is RuntimeError:
             raise  # torch's: a mistake in here, to be seen with its traceback
+        if isinstance(error, FileNotFoundError) and error.filename:
+            error = f"there is no file {error.filename}"
         print(f"admm: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -44,6 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     runs.add_argument("recipes", nargs="+", type=Path, metavar="RECIPE")
     runs.add_argument("--seed", dest="seeds", action="append", type=int,
                       help="instead of the recipe's seeds; may be repeated")  # fmt: skip
+    runs.add_argument("--home", type=Path, metavar="FOLDER",
+                      help="write records, files and cache here, not into the project: everything "
+                           "is trained again, and a second call goes on where one stopped")  # fmt: skip
     runs.set_defaults(command=_run)
 
     table = commands.add_parser("table", help="print the results table made from the records")
@@ -82,7 +87,7 @@ def _notebooks(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     from . import pipelines
 
-    pipelines.run_recipes(options.recipes, options.seeds, report=print)
+    pipelines.run_recipes(options.recipes, options.seeds, report=print, home=options.home)
     return 0
 
 

@@ -12,7 +12,6 @@ Sources: Boyd et al. 2011, Section 3.1.1 (scaled form); 1804.03294, Section 4; 1
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from numbers import Real
 from typing import NamedTuple
 
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from .constraints import Constraint
+from .names import resolve, tensors
 from .parametrizations import hold, mask_of, original
 
 Key = str | tuple[str, ...]
@@ -230,6 +230,8 @@ class ADMM:
         Raises ValueError, naming the layer, for weights that are not finite; nothing is changed then.
         """
         values = self._values()
+        if self.schedule is not None:
+            _check_rho(self.schedule(self.iteration + 1))
         residuals: dict[Key, Residuals] = {}
         for pair in self._pairs:
             W = self._join(pair, values)
@@ -257,8 +259,7 @@ class ADMM:
     @staticmethod
     def _rescale(pair: _Pair, rho: float) -> None:
         """Change rho and keep the unscaled dual rho U: U is multiplied by rho_old / rho_new."""
-        if not 0 < rho < float("inf"):
-            raise ValueError(f"{pair.key}: rho must be a positive number, but would become {rho!r}")
+        _check_rho(rho)
         pair.U = pair.U * (pair.rho / rho)
         pair.rho = rho
 
@@ -277,12 +278,22 @@ class ADMM:
         self._refresh()
 
     def _projected(self) -> list[Tensor]:
-        """Each layer's weights projected onto its set (onto its sets in turn, where it has several)."""
+        """Each layer's weights projected onto its set; onto its sets in turn, where it has several.
+
+        Raises ValueError where that leaves one of several sets again: they need one joint projection.
+        """
         values = self._values()
         for pair in self._pairs:
             pieces = self._scatter(pair, self._project(pair, self._join(pair, values)))
             for i, piece in zip(pair.layers, pieces, strict=True):
                 values[i].copy_(piece)  # a copy keeps the layout, and channels_last is what makes it fast
+        for pair in self._pairs:
+            W = self._join(pair, values)
+            if not torch.equal(self._project(pair, W), W):
+                raise ValueError(
+                    f"{pair.key}: projecting onto its sets in turn leaves {pair.constraint} again; "
+                    "put the set that keeps the others last, or use one set for both"
+                )
         return values
 
     @contextmanager
@@ -321,34 +332,13 @@ def geometric(start: float, end: float, updates: int) -> Schedule:
     return lambda update: start * (end / start) ** min(update / updates, 1)
 
 
+def _check_rho(rho: float) -> None:
+    if not 0 < rho < float("inf"):
+        raise ValueError(f"rho must be a positive number, but would become {rho!r}: look at its schedule")
+
+
 def _balance(residuals: Residuals, mu: float) -> float:
     """Residual balancing: 2, 1/2 or 1. Source: Boyd et al. 2011, Section 3.4.1, Eq. (3.13)."""
     if residuals.primal > mu * residuals.dual:
         return 2.0
     return 0.5 if residuals.dual > mu * residuals.primal else 1.0
-
-
-def resolve(model: nn.Module, name: str) -> tuple[nn.Module, str]:
-    """The module and tensor name behind "conv1.weight"; raises ValueError with the nearest known name."""
-    known = tensors(model)
-    if name in known:
-        return known[name]
-    candidates = [each for each in known if each.endswith("weight")] or list(known)
-    near = [f"{name}.weight"] if f"{name}.weight" in known else get_close_matches(name, candidates, 1, 0)
-    raise ValueError(f"the model has no weight {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
-
-
-def weight_names(model: nn.Module) -> list[str]:
-    """Names of all parameters as in the plain network, parametrized or not, in the model's order."""
-    return list(tensors(model))
-
-
-def tensors(model: nn.Module) -> dict[str, tuple[nn.Module, str]]:
-    """Module and tensor name of every parameter, by its name in the plain network, parametrized or not."""
-    found = {}
-    for path, module in model.named_modules():
-        if ".parametrizations" in f".{path}":
-            continue
-        own = [*dict(module.named_parameters(recurse=False)), *getattr(module, "parametrizations", ())]
-        found |= {f"{path}.{tensor}" if path else tensor: (module, tensor) for tensor in own}
-    return found

@@ -97,7 +97,7 @@ def load(name: str = "auto", root: str | Path | None = None, device: str | torch
     if name == "digits":
         return _digits(device, "scikit-learn digits, resized to 28x28")
     try:
-        return _mnist(_find_mnist(root), device)
+        return _mnist(_find_mnist(root, asked=name == "mnist"), device)
     except _NotFound as missing:
         if name == "mnist":
             raise DataError(str(missing)) from None
@@ -108,13 +108,13 @@ class _NotFound(Exception):
     """MNIST is nowhere on this machine and cannot be downloaded."""
 
 
-def _find_mnist(root: str | Path | None) -> Path:
+def _find_mnist(root: str | Path | None, asked: bool = True) -> Path:
     places = [root] if root is not None else [os.environ.get("ADMM_DATA"), HOME]
     folders = [Path(place) for place in places if place]
     for folder in folders:
         if any((folder / "MNIST" / "raw" / name).exists() for name in MNIST_SHA256):
             return folder  # an empty folder is what a failed download leaves
-    if root is None and _reachable(MNIST_HOST):
+    if root is None and _reachable(MNIST_HOST, remember=not asked):
         from ._torchvision import torchvision  # half a second that only a download needs
 
         try:
@@ -130,10 +130,13 @@ def _find_mnist(root: str | Path | None) -> Path:
     )
 
 
-def _reachable(host: str, wait: float = 5.0) -> bool:
-    """Whether `host` answers within `wait` seconds; a "no" is remembered for an hour, across processes."""
+def _reachable(host: str, wait: float = 5.0, remember: bool = True) -> bool:
+    """Whether `host` answers within `wait` seconds; a "no" is remembered for an hour, across processes.
+
+    The memory is the file data/.unreachable, and is not asked where `remember` is False.
+    """
     remembered = HOME / ".unreachable"
-    if remembered.exists() and time.time() - remembered.stat().st_mtime < 3600:
+    if remember and remembered.exists() and time.time() - remembered.stat().st_mtime < 3600:
         return False
     if _answers(host, wait):
         return True

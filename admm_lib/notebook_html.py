@@ -44,6 +44,7 @@ main { max-width: 62rem; margin: 0 auto; padding: 1rem; }
 math { font-size: 1.08em; font-family: "Latin Modern Math", "STIX Two Math", "Cambria Math",
   "DejaVu Math TeX Gyre", math; }
 math[display=block] { margin: 0.8em 0; }
+mtd { padding-top: 0.25em; padding-bottom: 0.25em; }
 mtd[columnalign=left] { text-align: left; padding-left: 0.25em; }
 mtd[columnalign=right] { text-align: right; }
 </style>{%- endblock -%}
@@ -184,12 +185,13 @@ def _plain(markdown: str) -> str:
 
 
 def index(executed: Sequence[Executed], table: str, note: str) -> str:
-    """The first page: a row per notebook with its time and how it ended, then the results table."""
+    """The first page: a row per notebook with its time and how it ended, then the results (Markdown)."""
     rows = "\n".join(_row(each) for each in executed)
     failed = sum(each.problem is not None for each in executed)
     ended = f"{failed} of {len(executed)} failed" if failed else f"all {len(executed)} ran"
     total = sum(each.seconds for each in executed)
-    results = f"<h2>Recorded results</h2>\n<pre>{escape(table)}</pre>" if table else ""
+    drawn = MarkdownWithMath(renderer=_Renderer(escape=True)).render(table)
+    results = f'<h2>Recorded results</h2>\n<div class="wide">{drawn}</div>' if table else ""
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -208,8 +210,9 @@ li.failed {{ border-left-color: #b3261e; }}
 li a {{ font-weight: 600; font-size: 1.08rem; }} a {{ color: #0b57a4; }}
 li p {{ margin: 0.15rem 0 0; grid-column: 1; }} .time {{ color: #555; white-space: nowrap; }}
 .problem {{ color: #b3261e; font-family: ui-monospace, monospace; font-size: 0.9rem; }}
-pre {{ background: #f6f6f4; border-radius: 6px; padding: 1rem; overflow-x: auto;
-      font: 0.85rem/1.4 ui-monospace, monospace; }}
+.wide {{ overflow-x: auto; }} table {{ border-collapse: collapse; font-size: 0.85rem; }}
+th, td {{ padding: 0.3rem 0.6rem; text-align: left; vertical-align: top; }}
+th {{ border-bottom: 2px solid #bbb; }} td {{ border-bottom: 1px solid #e4e4e4; }}
 </style>
 </head>
 <body>
@@ -229,6 +232,7 @@ def _row(each: Executed) -> str:
     if each.notebook.exists():
         title, sentence = summary(nbformat.read(each.notebook, as_version=4))
     number = each.notebook.stem[:2]
+    title = re.sub(rf"^{number}\W+", "", title)
     problem = f'<p class="problem">{escape(each.problem)}</p>' if each.problem else ""
     status = "failed" if each.problem else "ran"
     return (

@@ -75,9 +75,7 @@ def parameters(notebook: NotebookNode, name: str = "the notebook") -> dict[str, 
     """
     cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     if len(cells) != 1:
-        raise NotebookError(
-            f"{name} needs exactly one cell tagged `parameters`, and has {len(cells)}"
-        )
+        raise NotebookError(f"{name} needs exactly one cell tagged `parameters`, and has {len(cells)}")
     values = {}
     try:
         for statement in ast.parse(cells[0].source).body:

@@ -17,8 +17,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from . import codec, data, models, records, storage
-from .admm import ADMM, geometric, resolve
+from .admm import ADMM, geometric
 from .constraints import Sparse
+from .names import resolve
 from .parametrizations import bake
 from .training import Epoch, evaluate, fit
 
@@ -35,8 +36,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "track": ("from-lenet5", "from-lenet300", "free"),
     "model": tuple(models.ARCHITECTURES),
     "dataset": ("mnist", "digits"),
-    "precision": ("32-true", "bf16-mixed", "16-mixed"),
+    "precision": ("32-true", "bf16-mixed"),
 }
+FIRST_SEED = 100
 STAGES: dict[str, tuple[str, ...]] = {
     "dense": ("epochs", "lr"),
     "admm": ("epochs", "lr", "rho", "rho_growth"),
@@ -74,19 +76,37 @@ def _problems(recipe: object, stem: str) -> Iterator[str]:
             yield f"the field {name!r} is missing"
         if not isinstance(recipe[name], FIELDS[name]):
             yield f"{name} must be a {FIELDS[name].__name__}, but is {recipe[name]!r}"
+    yield from _misnumbered(recipe)
     if recipe["name"] != stem:
         yield f"name is {recipe['name']!r}, but must be the file's, {stem!r}"
     for name, known in CHOICES.items():
         if recipe[name] not in known:
             yield f"{name} must be one of {', '.join(known)}, but is {recipe[name]!r}"
+    yield from _misstaged(recipe)
+    if recipe["track"] not in (f"from-{recipe['model']}", "free"):
+        yield f"track must be from-{recipe['model']} or free, but is {recipe['track']!r}"
+    yield from _misfits(recipe["model"], recipe["keep"])
+
+
+def _misstaged(recipe: Recipe) -> Iterator[str]:
+    """What is wrong with the stages of training."""
     for stage, fields in STAGES.items():
         if set(recipe[stage]) != set(fields):
             found = ", ".join(recipe[stage]) or "nothing"
             yield f"{stage} needs exactly {', '.join(fields)}, but has {found}"
         for name, value in recipe[stage].items():
-            if not isinstance(value, int if name == "epochs" else (int, float)) or value <= 0:
+            if type(value) not in ((int,) if name == "epochs" else (int, float)) or value <= 0:
                 yield f"{stage}: {name} must be a positive number, but is {value!r}"
-    yield from _misfits(recipe["model"], recipe["keep"])
+
+
+def _misnumbered(recipe: Recipe) -> Iterator[str]:
+    """What is wrong with seeds and sizes."""
+    seeds = recipe["seeds"]
+    whole = all(type(seed) is int and seed >= FIRST_SEED for seed in seeds)
+    if not seeds or not whole or len(set(seeds)) < len(seeds):
+        yield f"seeds must be different whole numbers from {FIRST_SEED} on (lower ones tune), not {seeds}"
+    if recipe["batch_size"] < 1 or recipe["shift_pixels"] < 0:
+        yield "batch_size must be 1 or more, and shift_pixels 0 or more"
 
 
 def _misfits(model: str, keep: dict[str, int]) -> Iterator[str]:
@@ -102,39 +122,45 @@ def _misfits(model: str, keep: dict[str, int]) -> Iterator[str]:
 
 
 def run_recipes(
-    paths: Iterable[str | Path], seeds: list[int] | None = None, report: Report = _silent
+    paths: Iterable[str | Path],
+    seeds: list[int] | None = None,
+    report: Report = _silent,
+    home: Path | None = None,
 ) -> None:
     """Run every recipe at its final seeds, or at those of them in `seeds`; finished ones are skipped.
 
-    Each finished seed is in the record, and its file in data/models, before the next one starts. Raises
-    ValueError, before any work, for a recipe that is not in order or a seed that is not one of its own.
+    Records and files go to `home`/records and `home`/models, by default those of the project; another
+    `home` also has a cache of its own, so that everything is trained again. Each finished seed is
+    recorded before the next one starts. Raises ValueError, before any work, for a recipe that is not in
+    order or a seed that is not one of its own.
     """
     recipes = [read_recipe(path) for path in paths]
     for recipe in recipes:
         if odd := set(seeds or ()) - set(recipe["seeds"]):
             raise ValueError(
-                f"{recipe['name']}: {sorted(odd)} are not final seeds of the recipe, which has {recipe['seeds']}"
+                f"{recipe['name']}: {sorted(odd)} are not final seeds of the recipe: {recipe['seeds']}"
             )
     for recipe in recipes:
-        finished = _finished(recipe)
+        finished = _finished(recipe, home)
         for seed in seeds or recipe["seeds"]:
             label = f"{recipe['name']} seed {seed}"
             if seed in finished:
                 report(f"{label}: recorded already")
                 continue
             report(f"{label}: started")
-            run = record_run(recipe, seed, report)
+            run = record_run(recipe, seed, report, home)
             report(
                 f"{label}: test images {run['dense_test_accuracy']:.2f}% dense, {run['test_accuracy']:.2f}% "
                 f"compressed; {run['file_bytes']:,} bytes, {run['seconds']:.0f} s"
             )
 
 
-def _finished(recipe: Recipe) -> set[int]:
+def _finished(recipe: Recipe, home: Path | None) -> set[int]:
     """The seeds already recorded; ValueError where they were recorded with another recipe."""
-    if recipe["name"] not in records.names():
+    folder = home and home / "records"
+    if recipe["name"] not in records.names(folder):
         return set()
-    record = records.read(recipe["name"])
+    record = records.read(recipe["name"], folder)
     if {**record["recipe"], "seeds": None} != {**recipe, "seeds": None}:
         raise ValueError(
             f"the record {recipe['name']} was made with another recipe: rename this one, or delete the record"
@@ -142,15 +168,18 @@ def _finished(recipe: Recipe) -> set[int]:
     return {run["seed"] for run in record["runs"]}
 
 
-def record_run(recipe: Recipe, seed: int, report: Report = _silent) -> dict[str, Any]:
+def record_run(
+    recipe: Recipe, seed: int, report: Report = _silent, home: Path | None = None
+) -> dict[str, Any]:
     """One seed of a recipe: train, compress, write the file, read it, and only then read the test set.
 
     `seconds` is the time of compression, which starts from the dense network.
     """
     images = data.load(recipe["dataset"])
-    dense, _ = train_dense(recipe, seed, images, report)
-    model, origin = compressed(recipe, seed, images, report)
-    file = data.HOME / "models" / f"{recipe['name']}-seed{seed}.admm"
+    dense, dense_origin = train_dense(recipe, seed, images, report, home)
+    model, origin = compressed(recipe, seed, images, report, home)
+    place = home or data.HOME
+    file = place / "models" / f"{recipe['name']}-seed{seed}.admm"
     file.parent.mkdir(parents=True, exist_ok=True)
     codec.save(model, file)
     decoded = codec.load(file)
@@ -166,20 +195,21 @@ def record_run(recipe: Recipe, seed: int, report: Report = _silent) -> dict[str,
         "nonzero_weights": ladder.nonzero_weights,
         "ladder_bits": ladder.as_bits(),
         "layers": storage.layers(decoded),
-        "file": str(file.relative_to(data.HOME.parent)),
+        "file": str(file.relative_to(place.parent)),
         "file_bytes": file.stat().st_size,
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
         "seconds": origin["seconds"],
         "dense_test_correct": records.pack_bits(dense_test.correct),
         "test_correct": records.pack_bits(test.correct),
         "provenance": origin["provenance"],
+        "dense_provenance": dense_origin["provenance"],
     }
-    records.add_run(recipe, run, images.checksums)
+    records.add_run(recipe, run, images.checksums, home and home / "records")
     return run
 
 
 def train_dense(
-    recipe: Recipe, seed: int, images: data.Data, report: Report = _silent
+    recipe: Recipe, seed: int, images: data.Data, report: Report = _silent, home: Path | None = None
 ) -> tuple[nn.Module, dict[str, Any]]:
     """The dense network of a seed and its origin; recipes with the same dense stage share it."""
 
@@ -196,28 +226,29 @@ def train_dense(
         return network
 
     shared = ("model", "dataset", "shift_pixels", "batch_size", "precision", "dense")
-    return _cached("dense", {name: recipe[name] for name in shared}, seed, train)
+    return _cached("dense", {name: recipe[name] for name in shared}, seed, train, home)
 
 
 def compressed(
-    recipe: Recipe, seed: int, images: data.Data, report: Report = _silent
+    recipe: Recipe, seed: int, images: data.Data, report: Report = _silent, home: Path | None = None
 ) -> tuple[nn.Module, dict[str, Any]]:
     """The pruned and retrained network of a seed as a plain module, and its origin."""
 
     def train() -> nn.Module:
-        dense, _ = train_dense(recipe, seed, images, report)
+        dense, _ = train_dense(recipe, seed, images, report, home)
         return bake(compress(dense, recipe, seed, images, report))
 
     unnamed = {name: value for name, value in recipe.items() if name not in ("name", "title", "seeds")}
-    return _cached(recipe["method"], unnamed, seed, train)
+    return _cached(recipe["method"], unnamed, seed, train, home)
 
 
 def _cached(
-    stage: str, settings: dict[str, Any], seed: int, train: Callable[[], nn.Module]
+    stage: str, settings: dict[str, Any], seed: int, train: Callable[[], nn.Module], home: Path | None
 ) -> tuple[nn.Module, dict[str, Any]]:
     """What `train` gives and its origin (seconds, provenance), kept so that a killed run resumes."""
     key = hashlib.sha256(json.dumps([seed, settings], sort_keys=True).encode()).hexdigest()[:16]
-    path = cache_folder() / f"{stage}-{settings['model']}-seed{seed}-{key}.safetensors"
+    folder = home / "cache" if home else cache_folder()
+    path = folder / f"{stage}-{settings['model']}-seed{seed}-{key}.safetensors"
     if not path.exists():
         provenance, started = records.provenance(), perf_counter()
         network = train()

@@ -67,16 +67,16 @@ def is_lossless(record: dict, margin: float = 0.1) -> bool:
     return loss_interval(record).low > -margin
 
 
-def names() -> list[str]:
-    """The committed records, sorted."""
-    return sorted(path.stem for path in FOLDER.glob("*.json"))
+def names(folder: Path | None = None) -> list[str]:
+    """The records in `folder`, by default the committed ones, sorted."""
+    return sorted(path.stem for path in (folder or FOLDER).glob("*.json"))
 
 
-def read(name: str) -> dict[str, Any]:
+def read(name: str, folder: Path | None = None) -> dict[str, Any]:
     """A record by name. FileNotFoundError names the known ones; ValueError says what is damaged."""
-    path = FOLDER / f"{name}.json"
+    path = (folder or FOLDER) / f"{name}.json"
     if not path.exists():
-        raise FileNotFoundError(f"no record {name!r}: there are {', '.join(names()) or 'none yet'}")
+        raise FileNotFoundError(f"no record {name!r}: there are {', '.join(names(folder)) or 'none yet'}")
     try:
         record = json.loads(path.read_text())
         missing = {"name", "model", "track", "dataset", "recipe", "runs", "summary"} - set(record)
@@ -87,13 +87,14 @@ def read(name: str) -> dict[str, Any]:
     return record
 
 
-def add_run(recipe: dict[str, Any], run: dict[str, Any], checksums: dict[str, str]) -> Path:
+def add_run(
+    recipe: dict[str, Any], run: dict[str, Any], checksums: dict[str, str], folder: Path | None = None
+) -> Path:
     """Add one finished run to its record, replacing an earlier one of the same seed; written atomically."""
-    path = FOLDER / f"{recipe['name']}.json"
-    runs = [
-        old for old in (read(recipe["name"])["runs"] if path.exists() else []) if old["seed"] != run["seed"]
-    ]
-    runs = sorted([*runs, run], key=lambda each: each["seed"])
+    path = (folder or FOLDER) / f"{recipe['name']}.json"
+    earlier = read(recipe["name"], folder)["runs"] if path.exists() else []
+    others = [each for each in earlier if each["seed"] != run["seed"]]
+    runs = sorted([*others, run], key=lambda each: each["seed"])
     across = interval([each["test_accuracy"] for each in runs])
     record = {
         "name": recipe["name"],

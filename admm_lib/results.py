@@ -1,6 +1,7 @@
 """The results table: one row per record, beside what was published."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 from . import records
@@ -8,8 +9,8 @@ from .data import HOME
 
 PUBLISHED = HOME / "published"
 MARKS = "<!-- results: made by `make table` -->", "<!-- end of results -->"
-HEAD = ("record", "weights / nonzero", "shifts", "seeds", "dense test %", "test %, mean [95%]",
-        "minus dense, points", "lossless", "file bytes", "published")  # fmt: skip
+HEAD = ("record", "weights / nonzero", "shifts", "seeds", "dense %", "test %, mean [95%]", "minus dense",
+        "lossless", "bytes", "published %")  # fmt: skip
 
 
 def published(name: str = "headlines") -> list[dict[str, str]]:
@@ -18,10 +19,11 @@ def published(name: str = "headlines") -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def rows() -> list[tuple[str, ...]]:
-    """One tuple of cells, in the order of `HEAD`, per committed record."""
+def rows(names: Sequence[str] | None = None) -> list[tuple[str, ...]]:
+    """One tuple of cells, in the order of `HEAD`, per named record; without names, per committed one."""
     claims = {row["record"]: row for row in published()}
-    return [_row(records.read(name), claims.get(name)) for name in records.names()]
+    chosen = records.names() if names is None else names
+    return [_row(records.read(name), claims.get(name)) for name in chosen]
 
 
 def _row(record: dict, claim: dict[str, str] | None) -> tuple[str, ...]:
@@ -52,9 +54,9 @@ def _claim(claim: dict[str, str] | None) -> str:
     return f"{claim['test_accuracy']}{dense} at {claim['ratio']}x{doubt}"
 
 
-def table() -> str:
+def table(names: Sequence[str] | None = None) -> str:
     """The results as a Markdown table of aligned columns, for terminals and for the README."""
-    grid = [HEAD, *rows()]
+    grid = [HEAD, *rows(names)]
     widths = [max(len(line[column]) for line in grid) for column in range(len(HEAD))]
     lines = [
         "| " + " | ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) + " |" for line in grid

@@ -72,8 +72,7 @@ class Ladder:
         lines = [f"{self.nonzero_weights:,} of {self.weights:,} weights are nonzero: {share:,.1f}x"]
         lines += [f"{'counted':<26}{'bits':>14}{'bytes':>13}{'ratio':>11}"]
         lines += [
-            f"{label:<26}{bits:>14,}{math.ceil(bits / 8):>13,}{ratio:>10,.1f}x"
-            for label, bits, ratio in rows
+            f"{label:<26}{bits:>14,}{math.ceil(bits / 8):>13,}{ratio:>10,.1f}x" for label, bits, ratio in rows
         ]
         return "\n".join(lines)
 

@@ -19,6 +19,8 @@ from tqdm.auto import tqdm
 from .admm import ADMM
 from .data import Augment, Data, Split
 
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+
 Batches = Iterable[tuple[Tensor, Tensor]]
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -68,7 +70,7 @@ def fit(
     optimizer: torch.optim.Optimizer | None = None,
     lr: float = 1e-3,
     schedule: str | None = None,
-    loss: Loss = F.cross_entropy,
+    loss: Loss | None = None,
     metric: Loss = accuracy,
     batch_size: int = 128,
     augment: Augment | None = None,
@@ -83,16 +85,18 @@ def fit(
     """Train `model` in place, with ADMM's penalty and one update per epoch when `admm` is given.
 
     `data` is a data set or split of this library (shuffled by `seed`, augmented), or any iterable of
-    (inputs, targets) with a loss of your own. The optimizer is Adam at `lr` unless given; `schedule` is
-    "one-cycle" (up over the first tenth, then cosine down to zero; the default) or "constant" (the
+    (inputs, targets) with a loss of your own (default: cross-entropy). The optimizer is Adam at `lr`
+    unless given; `schedule` is "one-cycle" (up over the first tenth, then cosine down to zero; the default) or "constant" (the
     default with ADMM). `validate` (by default `data.val` of a data set) is evaluated by `metric` after
     each epoch, and `keep_best` ends on the epoch where that was highest. `stop` ends training after the
     current step. The optimizer's own learning rates are the same afterwards as before.
 
-    Raises ValueError for bad arguments and DivergenceError, naming the step, when the loss is not finite.
+    Raises ValueError for bad arguments and DivergenceError, naming the step, when loss or weights are not
+    finite.
     """
+    loss = loss or F.cross_entropy
     schedule = schedule or ("one-cycle" if admm is None else "constant")
-    _check_arguments(epochs, batch_size, schedule)
+    _check_arguments(epochs, batch_size, schedule, precision, admm)
     if validate is None and isinstance(data, Data):
         validate = data.val
     if keep_best and (validate is None or admm is not None):
@@ -100,10 +104,10 @@ def fit(
     train = data.train if isinstance(data, Data) else data
     optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=lr, fused=True)
     steps = _steps(train, batch_size)
+    fabric = _fabric(accelerator, precision)
     groups = [(group, dict(group)) for group in optimizer.param_groups]
     scheduler = _scheduler(optimizer, schedule, steps and epochs * steps)
     optimizer.zero_grad()  # of whatever the caller computed before
-    fabric = _fabric(accelerator, precision)
     wrapped, optimizer = fabric.setup(model, optimizer)
     if admm is not None:
         admm.to(fabric.device)
@@ -138,12 +142,19 @@ def fit(
     return history
 
 
-def _check_arguments(epochs: int, batch_size: int, schedule: str) -> None:
+def _check_arguments(
+    epochs: int, batch_size: int, schedule: str, precision: str, admm: ADMM | None
+) -> None:
     for name, value in (("epochs", epochs), ("batch_size", batch_size)):
         if value < 1:
             raise ValueError(f"{name} must be 1 or more, but is {value}")
     if schedule not in ("one-cycle", "constant"):
         raise ValueError(f'schedule must be "one-cycle" or "constant", but is {schedule!r}')
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, but is {precision!r}")
+    if admm is not None and precision == "16-mixed":
+        # The loss is scaled up for fp16, the penalty's gradient is not: it would all but vanish.
+        raise ValueError('ADMM does not run in "16-mixed": use "bf16-mixed" or "32-true"')
 
 
 def _epoch(
@@ -152,8 +163,8 @@ def _epoch(
 ) -> float:  # fmt: skip
     total, examples = torch.zeros((), device=fabric.device), 0
     step = 0
-    for step, (inputs, targets) in enumerate(batches, 1):
-        inputs, targets = fabric.to_device((inputs, targets))
+    for step, batch in enumerate(batches, 1):
+        inputs, targets = fabric.to_device(tuple(batch))
         value = loss(model(inputs), targets)
         fabric.backward(value)
         if admm is not None:
@@ -165,17 +176,19 @@ def _epoch(
         total += value.detach() * len(inputs)
         examples += len(inputs)
         if step % 50 == 0:
-            _check_finite(total, number, step, optimizer)
+            _check_finite([total], number, step, optimizer)
         if stop is not None and stop.is_set():
             break
     if step == 0:
         raise ValueError("the training data gave no batch; an iterator that was used up cannot be used again")
-    _check_finite(total, number, step, optimizer)
+    _check_finite([total, *torch._foreach_norm(list(model.parameters()))], number, step, optimizer)
     return total.item() / examples
 
 
-def _check_finite(total: Tensor, epoch: int, step: int, optimizer: torch.optim.Optimizer) -> None:
-    if not bool(total.isfinite()):
+def _check_finite(
+    values: list[Tensor], epoch: int, step: int, optimizer: torch.optim.Optimizer
+) -> None:
+    if not all(bool(value.isfinite()) for value in values):
         rate = optimizer.param_groups[0]["lr"]
         raise DivergenceError(
             f"the loss is no longer finite at epoch {epoch}, by step {step} (learning rate {rate:.2g}): "
@@ -188,7 +201,7 @@ def evaluate(
     model: nn.Module,
     data: Split | Batches,
     *,
-    loss: Loss = F.cross_entropy,
+    loss: Loss | None = None,
     metric: Loss = accuracy,
     batch_size: int = 1000,
 ) -> Evaluation:
@@ -197,6 +210,7 @@ def evaluate(
     `metric(outputs, targets)` gives one score per example. Every part of the model keeps its training
     mode. Raises ValueError where there is no example.
     """
+    loss = loss or F.cross_entropy
     if isinstance(data, Data):
         raise ValueError("evaluate takes one split: data.train, data.val or data.test")
     device = next(model.parameters()).device
@@ -204,8 +218,8 @@ def evaluate(
     model.eval()
     total, examples, scores = 0.0, 0, []
     try:
-        for inputs, targets in _stream(data, batch_size, None, None):
-            inputs, targets = inputs.to(device), targets.to(device)
+        for batch in _stream(data, batch_size, None, None):
+            inputs, targets = (part.to(device) for part in batch)
             outputs = model(inputs)
             total += loss(outputs, targets).item() * len(inputs)
             examples += len(inputs)

@@ -93,9 +93,7 @@ def _read_names(reader: wire.Reader) -> Iterator[tuple[str, tuple[int, ...]]]:
         yield name, shape
 
 
-def _read_entry(
-    reader: wire.Reader, name: str, shape: tuple[int, ...], earlier: list[Entry]
-) -> Entry:
+def _read_entry(reader: wire.Reader, name: str, shape: tuple[int, ...], earlier: list[Entry]) -> Entry:
     tag = reader.take(1, "directory")[0]
     code = reader.take(1, "directory")[0] if tag & HAS_DTYPE else 0
     kind, layout = tag & 7, (tag & ~HAS_DTYPE) >> 3

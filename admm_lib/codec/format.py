@@ -115,14 +115,14 @@ def decode(data: bytes, model: nn.Module | None = None) -> nn.Module:
 def _encode(model: nn.Module) -> tuple[bytes, dict[str, int]]:
     """The file, and its bits by section."""
     identity = network.identity_of(model)
+    header = bytearray([*MAGIC, VERSION]) + network.write_identity(identity)
     state = network.in_order(network.plain_state(model), identity)
     tied, places = network.ties(state), {name: place for place, name in enumerate(state)}
     weights = {name for name, value in state.items() if value.dim() > 1 and name not in tied}
     own = sum(state[name].numel() for name in weights)
-
-    header = bytearray([*MAGIC, VERSION]) + network.write_identity(identity)
     header += _write_reference(getattr(model, "reference_weights", own), own)
     header += b"" if identity else wire.number(len(state))
+
     coder, values, streamed = Encoder(), bytearray(), 0.0
     bits = {"values": 0, "positions": 0, "biases": 0}
     for name, tensor in state.items():
@@ -140,8 +140,8 @@ def _encode(model: nn.Module) -> tuple[bytes, dict[str, int]]:
         else:
             bits["biases"] += 8 * entry.stored
             streamed += coder.spent() - start
-    stream = coder.finish()
-    shared = min(round(streamed), 8 * len(stream))
+    spent, stream = coder.spent(), coder.finish()
+    shared = round(8 * len(stream) * streamed / spent) if spent else 0
     bits["biases"] += shared
     bits["positions"] += 8 * len(stream) - shared
     body = bytes(header + stream + values)
@@ -160,7 +160,8 @@ def _patterns(name: str, tensor: Tensor) -> np.ndarray:
     """The bits of a tensor: a row of bytes per element, row-major, little-endian."""
     if tensor.dtype not in DTYPES:
         raise CodecError(f"{name} is of {tensor.dtype}, which a file cannot keep")
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    flat = torch.empty(tensor.numel(), dtype=tensor.dtype, device="cpu")
+    flat.copy_(tensor.detach().reshape(-1))
     return flat.view(torch.uint8).numpy().reshape(-1, tensor.dtype.itemsize)
 
 
@@ -203,7 +204,8 @@ def _checked(data: bytes) -> bytes:
     if len(data) < 8:
         raise CodecError("the file ends within its header")
     if data[3] != VERSION:
-        raise CodecError(f"the file has format version {data[3]}; this library reads {VERSION}")
+        told = f"the file has format version {data[3]}, this library reads version {VERSION}"
+        raise CodecError(f"{told}: another release of the library may read it")
     if zlib.crc32(data[:-4]).to_bytes(4, "little") != data[-4:]:
         raise CodecError("the checksum is wrong: the file is damaged or cut short")
     return data[4:-4]

@@ -82,9 +82,7 @@ class Decoder:
         """Read one symbol."""
         return self._echo.symbol(model, int(self._decode(model)))
 
-    def symbols(
-        self, model: Categorical, count: int, symbols: np.ndarray | None = None
-    ) -> np.ndarray:
+    def symbols(self, model: Categorical, count: int, symbols: np.ndarray | None = None) -> np.ndarray:
         """Read `count` symbols, all with the same probabilities."""
         return self._echo.symbols(model, count, self._decode(model, count))
 

@@ -89,8 +89,8 @@ class Panel:
         self._drawn: OrderedDict[tuple, tuple[bytes, str]] = OrderedDict()
         self._lock, self._pending, self._muted = threading.Lock(), False, False
         self._error = ""
+        # Without a tooltip: ipywidgets 8.1 fails in the browser to draw an Image that has one.
         self._image = widgets.Image(format="png", layout=widgets.Layout(object_fit="contain"))
-        self._image.tooltip = alt
         self._line, self._alert, self._shown_code = (widgets.HTML() for _ in range(3))
         self.buttons = {label: widgets.Button(description=label) for label in actions or {}}
         for label, button in self.buttons.items():
@@ -123,7 +123,7 @@ class Panel:
     @property
     def image(self) -> bytes:
         """The PNG on show."""
-        return self._image.value
+        return bytes(self._image.value)
 
     @property
     def line(self) -> str:

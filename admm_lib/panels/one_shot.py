@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from .. import data
-from ..admm import ADMM, resolve
+from ..admm import ADMM
 from ..constraints import Sparse
 from ..figures import one_shot as figures
+from ..names import resolve
 from ..training import Epoch, evaluate, fit
 from .base import Panel, Worker, menu, slider
 
@@ -39,6 +40,7 @@ def layers_panel(
     `networks` maps a label ("dense", "after ADMM") to a plain network. Retrain trains the pruned network
     on `train` for `epochs`, keeping the masks.
     """
+    networks = {label: copy.deepcopy(network).cpu() for label, network in networks.items()}
     dense = next(iter(networks.values()))
     reference = predict(dense, split)
     measured: dict[tuple, torch.Tensor] = {}
@@ -91,8 +93,8 @@ def layers_panel(
         "what each layer loses",
         {"weights": menu("weights", list(networks), list(networks)[-1]), **sliders},
         draw,
-        alt="For each layer of LeNet-5, the histogram of its weights with the kept ones in orange and its mask "
-        "as a picture; below, validation images whose answer changed.",
+        alt="For each layer of LeNet-5, the histogram of its weights with the kept ones in orange and its "
+        "mask as a picture; below, validation images whose answer changed.",
         text=summary,
         code=_code,
         below=[worker.widget],

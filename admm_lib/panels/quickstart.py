@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from .. import data, models
-from ..admm import resolve
 from ..allocation import suggest
 from ..figures import quickstart as figures
+from ..names import resolve
 from ..training import evaluate
 from .base import Panel, menu, slider
 
@@ -48,6 +48,7 @@ def pruning_panel(networks: dict[str, nn.Module], split: data.Split) -> Panel:
 
     `networks` maps "dense", and possibly "admm", to plain networks; accuracies are computed once, here.
     """
+    networks = {label: copy.deepcopy(network).cpu() for label, network in networks.items()}
     curves = {label: pruned_accuracy(network, split) for label, network in networks.items()}
     dense = networks["dense"]
     weights = flat_weights(dense)

@@ -247,3 +247,27 @@ def test_a_bad_weight_stops_the_update_and_changes_nothing():
     torch.testing.assert_close(state(admm), before, rtol=0, atol=0)
     assert type(model.fc1) is nn.Linear
     assert int(model.fc1.weight.isnan().sum()) == 1
+
+
+def test_a_bad_schedule_stops_the_update_and_changes_nothing():
+    model = network()
+    admm = al.ADMM(model, sparse(), rho=0.1, schedule=lambda update: 2 - update)
+    admm.update()
+    before = state(admm)
+    with pytest.raises(ValueError, match="rho must be a positive number, but would become 0"):
+        admm.update()
+    torch.testing.assert_close(state(admm), before, rtol=0, atol=0)
+
+
+def test_sets_that_undo_each_other_are_refused_and_others_hold():
+    model = network()
+    levels = al.OneOf((-0.1, 0.0, 0.1))
+    al.ADMM(model, {"fc1.weight": [levels, al.Sparse(keep=9)]}).finalize()
+    assert int((model.fc1.weight != 0).sum()) == 9
+    assert torch.equal(levels.project(model.fc1.weight), model.fc1.weight)
+    model = network()
+    before = model.fc1.weight.detach().clone()
+    admm = al.ADMM(model, {"fc1.weight": [al.Sparse(keep=9), al.OneOf((-0.1, 0.1))]})
+    with pytest.raises(ValueError, match=r"^fc1\.weight: projecting onto its sets in turn leaves"):
+        admm.finalize()
+    assert torch.equal(model.fc1.weight, before)

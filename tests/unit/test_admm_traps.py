@@ -57,6 +57,8 @@ def test_the_dual_carries_no_graph():
     model.zero_grad()
     admm.penalty().backward()
     torch.testing.assert_close(model[0].weight.grad, (model[0].weight - Z + U).detach())
+    admm.add_penalty_gradient()
+    assert not model[0].weight.grad.requires_grad
 
 
 def test_ties_at_the_threshold():

@@ -92,6 +92,11 @@ def test_sets_are_values():
         assert isinstance(each, Constraint)
 
 
+def test_a_set_reads_as_it_is_written():
+    assert repr(Sparse(keep=3)) == "Sparse(keep=3)"
+    assert repr(Sparse(ratio=71.2)) == "Sparse(ratio=71.2)"
+
+
 def test_sparse_projects_and_holds():
     weight = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
     nearest = Sparse(ratio=4).project(weight)

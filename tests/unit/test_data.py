@@ -15,7 +15,7 @@ BACKGROUND = -data.MEAN / data.STD
 @pytest.fixture(scope="module")
 def mnist():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "_reachable", lambda host: False)
+        patch.setattr(data, "_reachable", lambda host, **_: False)
         try:
             return data.load("mnist")
         except DataError as missing:

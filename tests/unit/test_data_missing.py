@@ -82,7 +82,7 @@ def test_root_comes_before_the_environment_and_is_the_only_place(fake_mnist, tmp
 
 
 def test_without_network_auto_is_digits_and_mnist_says_what_to_do(empty_home, monkeypatch):
-    monkeypatch.setattr(data, "_reachable", lambda host: False)
+    monkeypatch.setattr(data, "_reachable", lambda host, **_: False)
     found = data.load("auto")
     assert found.name == "digits"
     assert found.note.startswith("MNIST cannot be had here, so scikit-learn digits")
@@ -102,7 +102,7 @@ def test_a_failed_download_leaves_auto_working(empty_home, monkeypatch):
         (root / "MNIST" / "raw").mkdir(parents=True, exist_ok=True)
         raise RuntimeError("Error downloading train-images-idx3-ubyte.gz")
 
-    monkeypatch.setattr(data, "_reachable", lambda host: True)
+    monkeypatch.setattr(data, "_reachable", lambda host, **_: True)
     monkeypatch.setattr(torchvision().datasets, "MNIST", fail)
     for _ in range(2):
         assert data.load("auto").name == "digits"
@@ -112,7 +112,7 @@ def test_a_failed_download_leaves_auto_working(empty_home, monkeypatch):
 
 def test_a_download_goes_into_the_data_folder(empty_home, monkeypatch):
     made = []
-    monkeypatch.setattr(data, "_reachable", lambda host: True)
+    monkeypatch.setattr(data, "_reachable", lambda host, **_: True)
     monkeypatch.setattr(
         torchvision().datasets, "MNIST", lambda root, download: made.append((root, download))
     )

@@ -11,7 +11,7 @@ from admm_lib import data, pipelines, records
 
 TINY = {
     "name": "tiny", "title": "a test", "model": "lenet300", "dataset": "digits", "track": "from-lenet300",
-    "method": "admm", "seeds": [7], "shift_pixels": 1, "batch_size": 64, "precision": "32-true",
+    "method": "admm", "seeds": [107], "shift_pixels": 1, "batch_size": 64, "precision": "32-true",
     "dense": {"epochs": 2, "lr": 0.002}, "keep": {"fc1.weight": 3000, "fc2.weight": 900, "fc3.weight": 300},
     "admm": {"epochs": 2, "lr": 0.001, "rho": 0.001, "rho_growth": 10}, "retrain": {"epochs": 2, "lr": 0.002},
 }  # fmt: skip
@@ -41,6 +41,11 @@ def elsewhere(tmp_path, monkeypatch):
         ({"model": "lenet7"}, "model must be one of lenet5, lenet300"),
         ({"dataset": "mnits"}, "dataset must be one of"),
         ({"seeds": 7}, "seeds must be a list"),
+        ({"seeds": []}, "seeds must be different whole numbers from 100 on"),
+        ({"seeds": [100, 100]}, "seeds must be different whole numbers"),
+        ({"seeds": [0]}, "seeds must be different whole numbers"),
+        ({"batch_size": 0}, "batch_size must be 1 or more"),
+        ({"track": "from-lenet5"}, "track must be from-lenet300 or free"),
         ({"dense": None}, "the field 'dense' is missing"),
         ({"colour": "red"}, "unknown field 'colour'"),
         ({"name": "other"}, "must be the file's, 'tiny'"),
@@ -93,13 +98,13 @@ def test_finished_seeds_are_skipped_and_the_dense_stage_is_shared(elsewhere, mon
     said = []
     pipelines.run_recipes([path], report=said.append)
     pipelines.run_recipes([path], report=said.append)
-    assert said[-1] == "tiny seed 7: recorded already"
+    assert said[-1] == "tiny seed 107: recorded already"
     trained = []
     monkeypatch.setattr(pipelines, "fit", lambda *_, **__: trained.append("stage"))
-    pipelines.train_dense({**TINY, "method": "magnitude"}, 7, al.data.load("digits"))
-    pipelines.compressed(TINY, 7, al.data.load("digits"))
+    pipelines.train_dense({**TINY, "method": "magnitude"}, 107, al.data.load("digits"))
+    pipelines.compressed(TINY, 107, al.data.load("digits"))
     assert not trained  # the same dense stage, whatever the method; and the compressed network is kept too
-    pipelines.train_dense({**TINY, "shift_pixels": 0}, 7, al.data.load("digits"))
+    pipelines.train_dense({**TINY, "shift_pixels": 0}, 107, al.data.load("digits"))
     assert trained == ["stage"]
 
 
@@ -118,7 +123,7 @@ def test_an_interrupted_run_starts_again_from_the_last_finished_stage(elsewhere,
     assert records.names() == []  # nothing half-done is recorded
     pipelines.run_recipes([written(elsewhere)])
     assert len(calls) == 5  # dense, ADMM, killed; then ADMM and retraining, but not dense
-    assert [run["seed"] for run in records.read("tiny")["runs"]] == [7]
+    assert [run["seed"] for run in records.read("tiny")["runs"]] == [107]
 
 
 def test_other_seeds_than_the_final_ones_are_not_recorded(elsewhere):
@@ -130,7 +135,7 @@ def test_other_seeds_than_the_final_ones_are_not_recorded(elsewhere):
 def test_a_changed_recipe_does_not_mix_with_old_runs(elsewhere):
     pipelines.run_recipes([written(elsewhere)], report=lambda line: None)
     with pytest.raises(ValueError, match=r"tiny.*another recipe.*rename"):
-        pipelines.run_recipes([written(elsewhere, seeds=[8], batch_size=32)], report=lambda line: None)
+        pipelines.run_recipes([written(elsewhere, seeds=[108], batch_size=32)], report=lambda line: None)
 
 
 def test_the_same_seed_gives_the_same_network(elsewhere):
@@ -139,8 +144,22 @@ def test_the_same_seed_gives_the_same_network(elsewhere):
     torch.set_num_threads(1)
     try:
         first, second = (
-            pipelines.compress(pipelines.train_dense(TINY, 7, images)[0], TINY, 7, images) for _ in range(2)
+            pipelines.compress(pipelines.train_dense(TINY, 107, images)[0], TINY, 107, images)
+            for _ in range(2)
         )
     finally:
         torch.set_num_threads(threads)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+def test_a_home_of_its_own_trains_everything_again_and_leaves_the_project_alone(elsewhere):
+    recipe = written(elsewhere)
+    pipelines.run_recipes([recipe])
+    home = elsewhere / "build" / "records"
+    pipelines.run_recipes([recipe], home=home)
+    (first,), (second,) = (records.read("tiny", folder)["runs"] for folder in (None, home / "records"))
+    assert (home.parent / second["file"]).exists()
+    assert {path.name for path in (home / "cache").iterdir()} == {
+        path.name for path in (elsewhere / "cache").iterdir()
+    }
+    assert first["provenance"] == second["provenance"]

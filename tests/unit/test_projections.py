@@ -155,6 +155,17 @@ def test_neighbouring_levels_are_told_apart(dtype, start):
     assert torch.equal(nearest_level(levels[1::2], apart), apart[:-1])  # halfway: the lower one
 
 
+def test_no_graph_comes_in_with_the_levels():
+    levels = torch.tensor([-1.0, 1.0], requires_grad=True)
+    assert not nearest_level(torch.ones(2, requires_grad=True), levels).requires_grad
+
+
+def test_the_gradient_of_top_k_is_that_of_the_survivors():
+    weight = torch.tensor([1.0, -3.0, 2.0], requires_grad=True)
+    top_k(weight, 2).sum().backward()
+    assert weight.grad.tolist() == [0, 1, 1]
+
+
 def test_levels_near_the_end_of_the_range():
     end = torch.finfo(torch.float32).max
     weight = torch.tensor([end, 0.9 * end, 0.6 * end])
@@ -185,6 +196,7 @@ def test_hard_threshold_is_at_the_root_of_two_lambda():
     # Coded as |v| > lam, 0.6 would survive lam = 0.5, and 4.5 would not survive lam = 8.
     assert hard_threshold(torch.tensor([0.6, 0.9, 1.1]), 0.5).tolist() == pytest.approx([0, 0, 1.1])
     assert hard_threshold(torch.tensor([3.9, 4.5]), 8.0).tolist() == pytest.approx([0, 4.5])
+    assert hard_threshold(torch.tensor([2.0, -2.0]), 2.0).tolist() == [0, 0]  # both minimise: zero
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

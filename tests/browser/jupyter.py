@@ -1,0 +1,89 @@
+"""What a reader does in JupyterLab, as functions: open a notebook, run it, move a slider, look.
+
+They work on the page of the `page` fixture and the address that the `lab` fixture returns.
+"""
+
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Locator, Page
+
+READY = """() => {
+    const panel = window.jupyterapp?.shell.currentWidget;
+    return panel?.context?.isReady && panel.sessionContext.session?.kernel?.status === 'idle';
+}"""
+RUN_ALL = """() => {
+    window.endOfRun = null;  // the command is not waited for here: that wait could not time out
+    window.jupyterapp.commands.execute('notebook:run-all-cells').then(
+        () => { window.endOfRun = 'ran'; },
+        reason => { window.endOfRun = 'failed: ' + reason; });
+}"""
+DIGEST = """async image => {
+    const bytes = await (await fetch(image.src)).arrayBuffer();
+    const digest = await crypto.subtle.digest('SHA-256', bytes);
+    return Array.from(new Uint8Array(digest), byte => byte.toString(16).padStart(2, '0')).join('');
+}"""
+
+
+def open_notebook(page: Page, address: str, name: str, timeout: float = 60) -> Locator:
+    """Open notebook `name` and wait until its kernel is idle; returns the notebook's panel."""
+    parts = urlsplit(address)
+    url = f"{parts.scheme}://{parts.netloc}/lab/tree/{name}?reset&{parts.query}"
+    page.goto(url, timeout=1000 * timeout)
+    page.wait_for_function(READY, timeout=1000 * timeout)
+    page.locator(".jp-Spinner").first.wait_for(state="hidden", timeout=1000 * timeout)
+    return page.locator(".jp-NotebookPanel")
+
+
+def run_all(page: Page, timeout: float = 120) -> None:
+    """Run all cells and wait for the last one, at most `timeout` seconds."""
+    page.evaluate(RUN_ALL)
+    page.wait_for_function("() => window.endOfRun", timeout=1000 * timeout)
+    page.wait_for_function(READY, timeout=1000 * timeout)
+    assert page.evaluate("() => window.endOfRun") == "ran"
+
+
+def errors(page: Page) -> list[str]:
+    """What went wrong in the open notebook: error outputs, and panels that could not be drawn."""
+    outputs = page.locator(
+        ".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error'],"
+        ".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr']"
+    ).all_inner_texts()
+    broken = page.get_by_text("Error displaying widget").all_inner_texts()
+    for widget in page.locator(".jupyter-widgets-error-widget").all():
+        widget.click()  # shows the browser's own error
+        broken.append(widget.inner_text())
+    return outputs + broken
+
+
+def slider(page: Page, label: str) -> Locator:
+    """The handle of the slider with this label, first in the notebook; it takes arrow keys."""
+    box = page.locator(".widget-inline-hbox").filter(has=page.locator(".widget-label", has_text=label))
+    return box.get_by_role("slider").first
+
+
+def images(control: Locator) -> Locator:
+    """The Image widgets of the panel (that is, of the output) that `control` belongs to."""
+    output = "xpath=ancestor::*[contains(@class, 'jp-OutputArea-child')][1]"
+    return control.locator(output).locator("img.widget-image")
+
+
+def digest(image: Locator) -> str:
+    """SHA-256 of the picture shown; its address alone is a new one after every update."""
+    return image.evaluate(DIGEST)
+
+
+def press(control: Locator, key: str) -> None:
+    """Focus the control and press a key on it, as a reader without a mouse would."""
+    control.scroll_into_view_if_needed()
+    control.focus()
+    control.press(key)
+
+
+def wait_for_other(image: Locator, before: str, timeout: float = 30) -> str:
+    """Wait until the picture is another than `before`; returns its digest."""
+    for _ in range(int(timeout * 10)):
+        now = digest(image)
+        if now != before:
+            return now
+        image.page.wait_for_timeout(100)
+    raise AssertionError(f"the picture did not change within {timeout} s")

@@ -1,0 +1,176 @@
+"""Records: intervals, bitmaps, atomic writing, and every committed record re-counted from its file."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import admm_lib as al
+from admm_lib import data, pipelines, records, results
+
+
+def run(seed, dense=99.0, accuracy=99.0, **more):
+    return {"seed": seed, "dense_test_accuracy": dense, "test_accuracy": accuracy, **more}
+
+
+def record(name, runs):
+    return {"name": name, "runs": runs}
+
+
+RECIPE = {"name": "toy", "model": "lenet5", "track": "from-lenet5", "dataset": "mnist"}
+
+
+def test_interval_is_students():
+    found = records.interval([1.0, 2.0, 3.0])
+    assert found.mean == pytest.approx(2.0)
+    assert found.high - found.mean == pytest.approx(4.302653 / np.sqrt(3), rel=1e-6)  # t(0.975, 2), s = 1
+    assert found.mean - found.low == pytest.approx(found.high - found.mean)
+
+
+def test_one_value_says_nothing_and_none_is_an_error():
+    assert records.interval([1.0]).low == -np.inf
+    with pytest.raises(ValueError, match="at least one value"):
+        records.interval([])
+
+
+def test_pairs_are_made_by_seed():
+    ours, theirs = (
+        record("a", [run(1, accuracy=99.0), run(2, accuracy=98.0)]),
+        record("b", [run(2, accuracy=97.5)]),
+    )
+    assert records.paired_interval(ours, theirs).mean == pytest.approx(0.5)
+    with pytest.raises(ValueError, match="share no seed"):
+        records.paired_interval(ours, record("c", [run(3)]))
+
+
+def test_lossless_needs_the_whole_interval():
+    steady = record("a", [run(i, 99.0, 98.95) for i in range(5)])
+    spread = record("b", [run(i, 99.0, 98.95 + 0.3 * (-1) ** i) for i in range(5)])
+    assert records.is_lossless(steady)
+    assert not records.is_lossless(spread)
+    assert not records.is_lossless(record("c", [run(1, 99.0, 99.5)]))  # one run is no evidence
+
+
+@pytest.mark.parametrize("count", [1, 8, 1003])
+def test_bitmaps_come_back(count):
+    correct = torch.rand(count, generator=torch.Generator().manual_seed(0)) < 0.9
+    assert torch.equal(records.unpack_bits(records.pack_bits(correct), count), correct)
+
+
+def test_runs_are_added_in_order_and_replaced_by_seed(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "FOLDER", tmp_path)
+    for seed, accuracy in ((101, 99.0), (100, 98.0), (101, 99.5)):
+        records.add_run(RECIPE, run(seed, accuracy=accuracy), {"file": "sum"})
+    found = records.read("toy")
+    assert [(r["seed"], r["test_accuracy"]) for r in found["runs"]] == [(100, 98.0), (101, 99.5)]
+    assert found["summary"]["test_accuracy_mean"] == pytest.approx(98.75)
+    assert records.names() == ["toy"]
+    assert list(tmp_path.iterdir()) == [tmp_path / "toy.json"]  # no temporary file is left
+
+
+def test_a_failing_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "file.json"
+    records.write_atomically(path, "old")
+    monkeypatch.setattr(records.os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        records.write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_missing_and_damaged_records_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "FOLDER", tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"no record 'x': there are none yet"):
+        records.read("x")
+    (tmp_path / "x.json").write_text('{"name": "x"')
+    with pytest.raises(ValueError, match="is not a record"):
+        records.read("x")
+    (tmp_path / "x.json").write_text('{"name": "x"}')
+    with pytest.raises(ValueError, match=r"lacks dataset, model"):
+        records.read("x")
+
+
+# The committed records.
+
+COMMITTED = records.names()
+RUNS = [(name, run) for name in COMMITTED for run in records.read(name)["runs"]]
+
+
+def of_run(pair):
+    return f"{pair[0]}-{pair[1]['seed']}"
+
+
+def test_there_are_records():
+    assert {"lenet5-71x", "lenet5-71x-plain"} <= set(COMMITTED)
+    assert {"lenet300-23x", "lenet300-23x-plain", "lenet300-23x-magnitude"} <= set(COMMITTED)
+
+
+@pytest.mark.parametrize("name", COMMITTED)
+def test_a_record_holds_its_committed_recipe_and_all_its_seeds(name):
+    found = records.read(name)
+    recipe = pipelines.read_recipe(data.HOME / "recipes" / f"{name}.yaml")
+    assert found["recipe"] == recipe
+    assert [each["seed"] for each in found["runs"]] == recipe["seeds"]
+    accuracies = [each["test_accuracy"] for each in found["runs"]]
+    assert found["summary"]["test_accuracy_mean"] == pytest.approx(np.mean(accuracies), abs=1e-4)
+    assert all("-dirty" not in each["provenance"]["commit"] for each in found["runs"])
+
+
+@pytest.mark.parametrize("pair", RUNS, ids=of_run)
+def test_the_file_decodes_to_what_the_record_counts(pair):
+    _, found = pair
+    file = data.HOME.parent / found["file"]
+    content = file.read_bytes()
+    assert hashlib.sha256(content).hexdigest() == found["sha256"]
+    assert len(content) == found["file_bytes"] == found["ladder_bits"]["file"] / 8
+    model = al.load(file)
+    weights = {n: p for n, p in model.named_parameters() if p.dim() > 1}
+    assert sum(p.numel() for p in weights.values()) == found["weights"]
+    assert sum(int(p.count_nonzero()) for p in weights.values()) == found["nonzero_weights"]
+    for layer in found["layers"]:
+        assert int(weights[layer["name"]].count_nonzero()) == layer["nonzeros"]
+
+
+@pytest.mark.parametrize("pair", RUNS, ids=of_run)
+def test_the_bitmaps_agree_with_the_accuracies(pair):
+    _, found = pair
+    for bitmap, accuracy in (
+        ("test_correct", "test_accuracy"),
+        ("dense_test_correct", "dense_test_accuracy"),
+    ):
+        correct = records.unpack_bits(found[bitmap], 10_000)
+        assert 100 * correct.float().mean().item() == pytest.approx(found[accuracy], abs=1e-3)
+
+
+@pytest.fixture(scope="module")
+def mnist():
+    try:
+        return al.data.load("mnist")
+    except al.data.DataError as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.mark.parametrize("pair", RUNS, ids=of_run)
+def test_the_file_scores_what_the_record_says(pair, mnist):
+    _, found = pair
+    scored = al.evaluate(al.load(data.HOME.parent / found["file"]), mnist.test)
+    assert scored.accuracy == pytest.approx(found["test_accuracy"], abs=0.02)
+
+
+def test_the_readme_table_is_todays():
+    readme = (data.HOME.parent / "README.md").read_text()
+    assert results.fill(readme) == readme, "the README's table is stale: run `make table`"
+
+
+def test_every_record_has_a_row_and_every_claim_a_source():
+    assert [row[0] for row in results.rows()] == COMMITTED
+    for name in ("headlines", "layers"):
+        assert all(row["source"] and row["verified"] for row in results.published(name))
+    assert json.dumps(results.rows())  # plain text in every cell
+
+
+def test_a_text_without_marks_is_refused():
+    with pytest.raises(ValueError, match="lacks the two lines"):
+        results.fill("no marks")

@@ -1,0 +1,63 @@
+"""What all figures share: fixed colours, equal bytes for equal figures, a sentence for each picture."""
+
+import base64
+
+import matplotlib as mpl
+import pytest
+from matplotlib.colors import to_rgb
+
+from admm_lib.figures import style
+
+
+@style.styled
+def sample(value: float = 1.0):
+    figure = style.new_figure(height=1.5)
+    axes = figure.subplots()
+    axes.plot([0, value], [0, 1], label="W")
+    axes.set_title("a title")
+    return figure
+
+
+def test_colours_are_seaborns_and_meanings_have_a_line_and_a_marker():
+    assert style.COLORS.keys() == style.MARKERS.keys() == style.LINES.keys()
+    assert set(style.COLORS.values()) <= set(style.PALETTE)
+    seaborn = pytest.importorskip("seaborn")
+    for ours, theirs in zip(style.PALETTE, seaborn.color_palette("colorblind"), strict=True):
+        assert to_rgb(ours) == pytest.approx(theirs)
+
+
+def test_w_z_and_u_differ_in_more_than_colour():
+    assert len({style.MARKERS[name] for name in "WZU"}) == len({style.LINES[name] for name in "WZU"}) == 3
+    layers = ("conv1", "conv2", "fc1", "fc2", "fc3")
+    assert len({style.MARKERS[name] for name in layers}) == len({style.LINES[name] for name in layers}) == 5
+
+
+def test_equal_figures_give_equal_bytes_without_date_or_version():
+    first = style.png(sample())
+    assert first == style.png(sample())
+    assert first != style.png(sample(2.0))
+    assert first.startswith(b"\x89PNG")
+    assert b"Software" not in first
+    assert b"atplotlib" not in first
+    assert len(style.png(sample(), compress=1)) > len(first) > len(style.png(sample(), dpi=50))
+
+
+def test_the_shared_sizes_hold_inside_and_nothing_leaks_out():
+    before = dict(mpl.rcParams)
+    axes = sample().axes[0]
+    assert dict(mpl.rcParams) == before
+    assert before["axes.titley"] == mpl.rcParamsDefault["axes.titley"]  # nor did it from an earlier one
+    assert axes.get_title(loc="left") == "a title"
+    assert axes.xaxis.label.get_fontsize() == style.RC["axes.labelsize"]
+    assert not axes.spines["top"].get_visible()
+
+
+def test_a_picture_says_what_it_shows():
+    picture = style.show(sample(), "A line\n    that rises.")
+    data, metadata = picture._repr_mimebundle_()
+    assert repr(picture) == data["text/plain"] == metadata["image/png"]["alt"] == "A line that rises."
+    assert base64.b64decode(data["image/png"]) == style.png(sample())
+    assert metadata["image/png"]["width"] == 720
+    assert metadata["image/png"]["height"] == 144
+    with pytest.raises(ValueError, match="alternative text"):
+        style.show(sample(), " ")
