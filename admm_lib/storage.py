@@ -177,9 +177,7 @@ def position_baselines(model: nn.Module, value_bits: int = DENSE_BITS) -> dict[s
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:
     """The tensors that count as weights, each once, whatever they are parametrized by."""
-    state = codec.plain_state(model)
-    shared = codec.ties(state)
-    return {name: value for name, value in state.items() if value.dim() > 1 and name not in shared}
+    return codec.weights(model, codec.plain_state(model))
 
 
 def _width(choices: int) -> int:

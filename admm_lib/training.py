@@ -86,10 +86,11 @@ def fit(
 
     `data` is a data set or split of this library (shuffled by `seed`, augmented), or any iterable of
     (inputs, targets) with a loss of your own (default: cross-entropy). The optimizer is Adam at `lr`
-    unless given; `schedule` is "one-cycle" (up over the first tenth, then cosine down to zero; the default) or "constant" (the
-    default with ADMM). `validate` (by default `data.val` of a data set) is evaluated by `metric` after
-    each epoch, and `keep_best` ends on the epoch where that was highest. `stop` ends training after the
-    current step. The optimizer's own learning rates are the same afterwards as before.
+    unless given; `schedule` is "one-cycle" (up over the first tenth, then cosine down to zero; the
+    default) or "constant" (the default with ADMM). `validate` (by default `data.val` of a data set) is
+    evaluated by `metric` after each epoch, and `keep_best` ends on the epoch where that was highest.
+    `stop` ends training after the current step. The optimizer's own learning rates are the same
+    afterwards as before.
 
     Raises ValueError for bad arguments and DivergenceError, naming the step, when loss or weights are not
     finite.

@@ -6,7 +6,7 @@ reads and writes plain bytes.
 """
 
 from .format import decode, encode, load, save, sections
-from .network import plain_state, ties
+from .network import plain_state, ties, weights
 from .rangecoder import CodecError
 
-__all__ = ["CodecError", "decode", "encode", "load", "plain_state", "save", "sections", "ties"]
+__all__ = ["CodecError", "decode", "encode", "load", "plain_state", "save", "sections", "ties", "weights"]

@@ -118,7 +118,7 @@ def _encode(model: nn.Module) -> tuple[bytes, dict[str, int]]:
     header = bytearray([*MAGIC, VERSION]) + network.write_identity(identity)
     state = network.in_order(network.plain_state(model), identity)
     tied, places = network.ties(state), {name: place for place, name in enumerate(state)}
-    weights = {name for name, value in state.items() if value.dim() > 1 and name not in tied}
+    weights = network.weights(model, state)
     own = sum(state[name].numel() for name in weights)
     header += _write_reference(getattr(model, "reference_weights", own), own)
     header += b"" if identity else wire.number(len(state))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from .. import models
+from ..names import weight_names
 from . import wire
 from .rangecoder import CodecError
 
@@ -28,6 +29,7 @@ def plain_state(model: nn.Module) -> dict[str, Tensor]:
     The model stays as it is. Raises CodecError for what is no ordinary tensor with values.
     """
     state = dict(model.state_dict())
+    shown: dict[tuple[int, ...], Tensor] = {}  # tied weights stay tied under the constraint they share
     for prefix, module in model.named_modules(remove_duplicate=False):
         if not parametrize.is_parametrized(module):
             continue
@@ -35,7 +37,10 @@ def plain_state(model: nn.Module) -> dict[str, Tensor]:
         for name, steps in module.parametrizations.items():
             inner = f"{start}parametrizations.{name}."
             state = {key: value for key, value in state.items() if not key.startswith(inner)}
-            state[start + name] = _shown(steps)
+            key = (id(steps.original), *map(id, steps))
+            if key not in shown:
+                shown[key] = _shown(steps)
+            state[start + name] = shown[key]
     for name, value in state.items():
         if not isinstance(value, Tensor):
             raise CodecError(f"{name} is no tensor: a file keeps tensors only")
@@ -54,6 +59,16 @@ def _shown(steps: parametrize.ParametrizationList) -> Tensor:
     finally:
         for module, training in modes:
             module.training = training
+
+
+def weights(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What counts as weights: parameters of two dimensions or more, a tensor of two names once."""
+    tied, parameters = ties(state), set(weight_names(model))
+    return {
+        name: value
+        for name, value in state.items()
+        if value.dim() > 1 and name in parameters and name not in tied
+    }
 
 
 def ties(state: dict[str, Tensor]) -> dict[str, str]:
@@ -177,6 +192,8 @@ def fill(model: nn.Module, tensors: dict[str, Tensor]) -> nn.Module:
         if target.dtype == tensors[name].dtype:
             target.copy_(tensors[name])
         else:  # only where the file alone decides: `check_fit` compares dtypes
+            if not (target.is_floating_point() and tensors[name].is_floating_point()):
+                raise CodecError(f"{name} is {tensors[name].dtype} in the file, and cannot be")
             target.data = tensors[name]
     return model
 

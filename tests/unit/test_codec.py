@@ -181,7 +181,7 @@ def test_a_constrained_model_is_written_as_it_shows_itself():
     model = models.lenet300()
     mask = torch.rand(300, 784) > 0.9
     hold(model.fc1, "weight", model.fc1.weight.detach(), Mask(mask))
-    before, modes = bits(model), [module.training for module in model.eval().modules()]
+    before, modes = bits(model), [module.training for module in model.modules()]
     data = codec.encode(model)
     assert (before, modes) == (bits(model), [module.training for module in model.modules()])
     assert data == codec.encode(bake(copy.deepcopy(model)))

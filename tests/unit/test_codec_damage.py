@@ -41,7 +41,7 @@ def tiny(monkeypatch):
     monkeypatch.setitem(models.ARCHITECTURES, "tiny", build)
     network = build()
     with torch.no_grad():
-        network[0].weight.masked_fill_(torch.rand(6, 7) > 0.3, 0)
+        network[0].weight.masked_fill_(torch.arange(42).reshape(6, 7) % 5 > 0, 0)
     return network
 
 
