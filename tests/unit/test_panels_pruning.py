@@ -89,17 +89,15 @@ def test_flipped_images_are_those_whose_answer_changed(dense, digits):
     assert not panel.figure().axes[8].texts  # nothing pruned, nothing flipped
 
 
-def test_retrain_reports_and_stops_within_a_second(dense, digits):
+def test_retrain_reports_and_stops_after_the_current_step(dense, digits):
     panel = one_shot.layers_panel({"dense": dense}, digits.val.subset(60), digits.train, epochs=1000)
     panel.worker.start()
     while "→" not in panel.worker.status:
         assert panel.worker.running
         time.sleep(0.02)
-    asked = time.perf_counter()
     panel.worker.stop()
     panel.worker.join(5)
-    assert not panel.worker.running
-    assert time.perf_counter() - asked < 1
+    assert not panel.worker.running  # after the current step, not after a thousand epochs
     assert "stopped" in panel.worker.status
     assert 0 < panel.worker.progress < 1
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 
 import numpy as np
 import pytest
@@ -174,3 +175,17 @@ def test_every_record_has_a_row_and_every_claim_a_source():
 def test_a_text_without_marks_is_refused():
     with pytest.raises(ValueError, match="lacks the two lines"):
         results.fill("no marks")
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "data/README.md"])
+def test_links_lead_somewhere(page):
+    path = data.HOME.parent / page
+    for target in re.findall(r"\]\(([^)#]+)", path.read_text()):
+        assert target.startswith("https://") or (path.parent / target).exists(), target
+
+
+def test_the_headlines_reach_what_they_are_compared_with():
+    for claim in results.published():
+        found = records.read(claim["record"])
+        assert found["summary"]["test_accuracy_mean"] >= float(claim["test_accuracy"])
+        assert found["runs"][0]["nonzero_weights"] <= int(claim["nonzero_weights"]) + 24  # rounded there
