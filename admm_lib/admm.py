@@ -127,6 +127,11 @@ class ADMM:
             self._follow_schedule()
         self._refresh()
 
+    def belongs_to(self, model: nn.Module) -> bool:
+        """Whether every constrained layer is part of `model`."""
+        parts = {id(module) for module in model.modules()}
+        return all(id(owners[0][0]) in parts for owners in self._owners)
+
     def _weight(self, layer: int) -> Tensor:
         return original(*self._owners[layer][0])
 

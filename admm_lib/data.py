@@ -111,6 +111,8 @@ class _NotFound(Exception):
 def _find_mnist(root: str | Path | None, asked: bool = True) -> Path:
     places = [root] if root is not None else [os.environ.get("ADMM_DATA"), HOME]
     folders = [Path(place) for place in places if place]
+    if root is None and len(folders) > 1 and not folders[0].is_dir():
+        raise DataError(f"ADMM_DATA is {folders[0]}, which is no folder: correct it, or unset it")
     for folder in folders:
         if any((folder / "MNIST" / "raw" / name).exists() for name in MNIST_SHA256):
             return folder  # an empty folder is what a failed download leaves

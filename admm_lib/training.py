@@ -98,6 +98,8 @@ def fit(
     loss = loss or F.cross_entropy
     schedule = schedule or ("one-cycle" if admm is None else "constant")
     _check_arguments(epochs, batch_size, schedule, precision, admm)
+    if admm is not None and not admm.belongs_to(model):
+        raise ValueError("admm= was made for another model: make it from the model that is trained")
     if validate is None and isinstance(data, Data):
         validate = data.val
     if keep_best and (validate is None or admm is not None):

@@ -196,3 +196,16 @@ def test_evaluate_wants_one_split():
     assert messages(lambda: al.evaluate(network(), DIGITS)) == (
         "evaluate takes one split: data.train, data.val or data.test"
     )
+
+
+def test_admm_of_another_model():
+    ours, theirs = al.models.lenet300(), al.models.lenet300()
+    admm = al.ADMM(theirs, {"fc1.weight": al.Sparse(ratio=10)})
+    with pytest.raises(ValueError, match="made for another model"):
+        al.fit(ours, [(torch.zeros(2, 1, 28, 28), torch.tensor([0, 1]))], 1, admm=admm)
+
+
+def test_a_data_folder_that_is_not_there(monkeypatch, tmp_path):
+    monkeypatch.setenv("ADMM_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(al.data.DataError, match="which is no folder: correct it"):
+        al.data.load("auto")
