@@ -260,6 +260,6 @@ def test_names_are_those_of_the_plain_network():
 def test_geometric():
     factor = geometric(0.01, 1, 4)
     assert [factor(t) for t in range(6)] == pytest.approx([0.01, 0.01**0.75, 0.1, 0.01**0.25, 1, 1])
-    for wrong in ((0, 1, 4), (1, -1, 4), (1, 1, 0)):
+    for wrong in ((0, 1, 4), (1, 0, 4), (1, 1, 0)):
         with pytest.raises(ValueError, match="geometric needs start, end > 0 and updates >= 1"):
             geometric(*wrong)

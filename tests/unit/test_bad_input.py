@@ -173,6 +173,7 @@ DIGITS = al.data.load("digits")
         ({"epochs": 0}, "epochs must be 1 or more, but is 0"),
         ({"epochs": -2}, "epochs must be 1 or more, but is -2"),
         ({"schedule": "step"}, "schedule must be \"one-cycle\" or \"constant\", but is 'step'"),
+        ({"precision": "fp8"}, "precision must be one of 32-true, "),
         ({"data": DIGITS.train, "keep_best": True}, "keep_best needs validation data"),
         ({"data": []}, "the training data gave no batch"),
         ({"data": iter([])}, "this iterable has no length, which a one-cycle needs"),
@@ -190,6 +191,14 @@ def test_keep_best_with_admm():
     running = admm(ONE, model)
     message = messages(lambda: al.fit(model, DIGITS, 1, admm=running, keep_best=True))
     assert message.startswith("keep_best needs validation data, and weights that are compared")
+
+
+def test_admm_in_half_precision():
+    """fp16 scales the loss up; the penalty's gradient, added as it is, would all but vanish."""
+    model = network()
+    running = admm(ONE, model)
+    message = messages(lambda: al.fit(model, DIGITS, 1, admm=running, precision="16-mixed"))
+    assert message.startswith('ADMM does not run in "16-mixed": use "bf16-mixed"')
 
 
 def test_evaluate_wants_one_split():

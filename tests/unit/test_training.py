@@ -51,7 +51,7 @@ def test_fit_learns_digits():
     assert [epoch.number for epoch in history] == [1, 2, 3, 4, 5]
     assert history[-1].loss < 0.5 * history[0].loss
     assert history[-1].val_accuracy == al.evaluate(model, DIGITS.val).accuracy > 80
-    assert all(epoch.seconds > 0 for epoch in history)
+    assert all(0 < epoch.seconds < 100 for epoch in history)
 
 
 def test_fit_with_batch_norm():
