@@ -4,12 +4,14 @@ from importlib import import_module
 from types import ModuleType
 
 from . import data, models, storage
-from .admm import ADMM, Residuals, geometric
+from .admm import ADMM, Residuals
 from .allocation import suggest
 from .codec import CodecError, load, save
 from .constraints import Constraint, OneOf, Sparse
+from .evaluation import evaluate
 from .parametrizations import bake
-from .training import DivergenceError, evaluate, fit
+from .schedules import geometric
+from .training import DivergenceError, fit
 
 __version__ = "0.1.0.dev0"
 __all__ = [
@@ -20,6 +22,6 @@ __all__ = [
 
 def __getattr__(name: str) -> ModuleType:
     """`al.records`, `al.figures` and `al.panels` are imported when they are first used."""
-    if name in ("figures", "panels", "pipelines", "records", "results"):
+    if name in ("figures", "panels", "pipelines", "recipes", "records", "results"):
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,14 +17,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized
 
 from .constraints import Constraint
-from .names import resolve, tensors
-from .parametrizations import hold, mask_of, original
+from .layers import Layers
+from .schedules import Schedule, balancing, check_rho
 
 Key = str | tuple[str, ...]
-Schedule = Callable[[int], float]
 
 
 class Residuals(NamedTuple):
@@ -80,45 +78,32 @@ class ADMM:
         self.schedule, self.balance = schedule, balance
         self.iteration = 0
         self.history: list[dict[Key, Residuals]] = []
-        self._names: list[str] = []
-        self._owners: list[list[tuple[nn.Module, str]]] = []  # several where layers are tied
+        self._finished = False
+        self._layers = Layers(model)
         self._pairs = [
-            self._pair(model, key, each, rho)
+            self._pair(key, each, rho)
             for key, sets in constraints.items()
             for each in (sets if isinstance(sets, (list, tuple)) and sets else [sets])
         ]
         self._start()
 
-    def _pair(self, model: nn.Module, key: Key, constraint: Constraint, rho: float | Mapping) -> _Pair:
+    def _pair(self, key: Key, constraint: Constraint, rho: float | Mapping) -> _Pair:
         names = (key,) if isinstance(key, str) else tuple(key)
-        layers = [self._layer(model, name) for name in names]
+        layers = [self._layers.add(name) for name in names]
         if not layers or len(set(layers)) < len(layers):
             raise ValueError(f"{key}: name at least one weight, each once (tied layers share one weight)")
         if not isinstance(constraint, Constraint) or isinstance(constraint, type):
             raise ValueError(f"{key}: {constraint!r} is not a constraint set, such as Sparse(ratio=10)")
-        constraint.check(sum(self._weight(i).numel() for i in layers), " + ".join(names))
+        constraint.check(sum(self._layers.parameter(i).numel() for i in layers), " + ".join(names))
         value = rho.get(key) if isinstance(rho, Mapping) else rho
         if not isinstance(value, Real) or not 0 < value < float("inf"):
             raise ValueError(f"{key}: rho must be a positive number, but is {value!r}")
         return _Pair(key, constraint, layers, float(value))
 
-    def _layer(self, model: nn.Module, name: str) -> int:
-        """The layer's position among those named so far, where tied layers count as one."""
-        owner = resolve(model, name)
-        if is_parametrized(*owner) and mask_of(*owner) is None:
-            raise ValueError(f"{name} is held by something other than a mask: admm_lib.bake(model) first")
-        weight = original(*owner)
-        for i in range(len(self._names)):
-            if self._weight(i) is weight:
-                return i
-        self._names.append(name)
-        self._owners.append([each for each in tensors(model).values() if original(*each) is weight])
-        return len(self._names) - 1
-
     @torch.no_grad()
     def _start(self) -> None:
-        values = self._values()
-        self._assign(values)  # whatever lay under a mask is zero from here on
+        values = self._layers.values()
+        self._layers.assign(values)  # whatever lay under a mask is zero from here on
         for pair in self._pairs:
             W = self._join(pair, values)
             pair.Z, pair.U = self._project(pair, W), torch.zeros_like(W)
@@ -129,24 +114,7 @@ class ADMM:
 
     def belongs_to(self, model: nn.Module) -> bool:
         """Whether every constrained layer is part of `model`."""
-        parts = {id(module) for module in model.modules()}
-        return all(id(owners[0][0]) in parts for owners in self._owners)
-
-    def _weight(self, layer: int) -> Tensor:
-        return original(*self._owners[layer][0])
-
-    def _values(self) -> list[Tensor]:
-        """A copy of each layer's weights as the network shows them: zero under a mask, even where an
-        optimizer's momentum moves what lies there. Raises ValueError where they are not finite.
-        """
-        values = [getattr(*owners[0]).detach().clone() for owners in self._owners]
-        for name, value in zip(self._names, values, strict=True):
-            if not bool(value.isfinite().all()):
-                raise ValueError(
-                    f"{name} holds NaN or infinite weights: "
-                    "restart from a good checkpoint with a lower learning rate or rho"
-                )
-        return values
+        return self._layers.part_of(model)
 
     @staticmethod
     def _join(pair: _Pair, values: list[Tensor]) -> Tensor:
@@ -158,14 +126,14 @@ class ADMM:
         """The nearest point of the pair's set; in masked layers, zero where the mask is."""
         nearest = pair.constraint.project(value)
         for i, piece in zip(pair.layers, self._scatter(pair, nearest), strict=True):
-            mask = mask_of(*self._owners[i][0])
+            mask = self._layers.mask(i)
             if mask is not None:
                 piece.masked_fill_(~mask, 0)
         return nearest
 
     def _scatter(self, pair: _Pair, value: Tensor) -> list[Tensor]:
         """The pair's vector, cut back into tensors of the layers' shapes."""
-        weights = [self._weight(i) for i in pair.layers]
+        weights = [self._layers.parameter(i) for i in pair.layers]
         if len(weights) == 1:
             return [value]
         pieces = value.split([w.numel() for w in weights])
@@ -174,8 +142,8 @@ class ADMM:
     @torch.no_grad()
     def _refresh(self) -> None:
         """Per layer, the sums that the penalty's gradient needs: sum_j rho_j and sum_j rho_j (U_j - Z_j)."""
-        self._rho = [0.0] * len(self._names)
-        self._pull = [torch.zeros_like(self._weight(i)) for i in range(len(self._names))]
+        self._rho = [0.0] * len(self._layers)
+        self._pull = [torch.zeros_like(weight) for weight in self._layers.parameters()]
         for pair in self._pairs:
             for i, piece in zip(pair.layers, self._scatter(pair, pair.U - pair.Z), strict=True):
                 self._rho[i] += pair.rho
@@ -202,15 +170,23 @@ class ADMM:
         """The penalty parameter in force, by key."""
         return {pair.key: pair.rho for pair in self._pairs}
 
+    def _still_open(self) -> None:
+        if self._finished:
+            raise RuntimeError(
+                "this ADMM is finalized, its constraints are held by the model: "
+                "train on without it, or make a new ADMM for another phase"
+            )
+
     @torch.no_grad()
     def add_penalty_gradient(self) -> None:
         """Add rho (W - Z + U) to each constrained layer's gradient: call between backward() and step().
 
         The same as adding `penalty()` to the loss, without its graph. Raises RuntimeError where a layer
-        has no gradient yet.
+        has no gradient yet, and after `finalize`.
         """
-        weights = [self._weight(i) for i in range(len(self._names))]
-        for name, weight in zip(self._names, weights, strict=True):
+        self._still_open()
+        weights = self._layers.parameters()
+        for name, weight in zip(self._layers.names, weights, strict=True):
             if weight.grad is None:
                 raise RuntimeError(f"{name} has no gradient: call loss.backward() first")
         for rho in set(self._rho):  # one fused call per distinct rho, not per layer
@@ -225,18 +201,20 @@ class ADMM:
         for pair in self._pairs:
             pieces = self._scatter(pair, pair.Z - pair.U)
             for i, target in zip(pair.layers, pieces, strict=True):
-                total = total.to(target) + pair.rho / 2 * (self._weight(i) - target).square().sum()
+                total = total.to(target) + pair.rho / 2 * (self._layers.parameter(i) - target).square().sum()
         return total
 
     @torch.no_grad()
     def update(self) -> dict[Key, Residuals]:
         """One Z-step and U-step, then rho's schedule or balancing; the residuals by key.
 
-        Raises ValueError, naming the layer, for weights that are not finite; nothing is changed then.
+        Raises ValueError, naming the layer, for weights that are not finite; nothing is changed then;
+        RuntimeError after `finalize`.
         """
-        values = self._values()
+        self._still_open()
+        values = self._layers.values()
         if self.schedule is not None:
-            _check_rho(self.schedule(self.iteration + 1))
+            check_rho(self.schedule(self.iteration + 1))
         residuals: dict[Key, Residuals] = {}
         for pair in self._pairs:
             W = self._join(pair, values)
@@ -249,7 +227,7 @@ class ADMM:
             worst = residuals.get(pair.key)
             residuals[pair.key] = measured if worst is None else max(worst, measured)
             if self.balance is not None:
-                self._rescale(pair, pair.rho * _balance(measured, self.balance))
+                self._rescale(pair, pair.rho * balancing(measured.primal, measured.dual, self.balance))
         self.iteration += 1
         self.history.append(residuals)
         if self.schedule is not None:
@@ -264,7 +242,7 @@ class ADMM:
     @staticmethod
     def _rescale(pair: _Pair, rho: float) -> None:
         """Change rho and keep the unscaled dual rho U: U is multiplied by rho_old / rho_new."""
-        _check_rho(rho)
+        check_rho(rho)
         pair.U = pair.U * (pair.rho / rho)
         pair.rho = rho
 
@@ -287,7 +265,7 @@ class ADMM:
 
         Raises ValueError where that leaves one of several sets again: they need one joint projection.
         """
-        values = self._values()
+        values = self._layers.values()
         for pair in self._pairs:
             pieces = self._scatter(pair, self._project(pair, self._join(pair, values)))
             for i, piece in zip(pair.layers, pieces, strict=True):
@@ -304,46 +282,21 @@ class ADMM:
     @contextmanager
     def projected(self) -> Iterator[None]:
         """Within the block the model carries its projected weights, which are what accuracy should count."""
-        saved = [self._weight(i).detach().clone() for i in range(len(self._names))]
+        saved = [weight.detach().clone() for weight in self._layers.parameters()]
         try:
-            self._assign(self._projected())
+            self._layers.assign(self._projected())
             yield
         finally:
-            self._assign(saved)
-
-    @torch.no_grad()
-    def _assign(self, values: list[Tensor]) -> None:
-        for i, value in enumerate(values):
-            self._weight(i).copy_(value)
+            self._layers.assign(saved)
 
     @torch.no_grad()
     def finalize(self) -> None:
-        """W <- projection of W, held there by a parametrization that replaces any earlier one."""
+        """W <- projection of W, held there by a parametrization that replaces any earlier one.
+
+        The end of this ADMM: raises RuntimeError when called again.
+        """
+        self._still_open()
         sets = {i: pair.constraint for pair in self._pairs for i in pair.layers}
         for i, value in enumerate(self._projected()):
-            held = sets[i].hold(value)
-            for owner in self._owners[i]:
-                hold(*owner, value, held)
-
-
-def geometric(start: float, end: float, updates: int) -> Schedule:
-    """A schedule that multiplies rho by `start` at first and by `end` after `updates` updates.
-
-    factor(t) = start (end / start)^min(t / updates, 1). Source: rho grown by a constant factor per
-    update, as in the code released with 1903.09769.
-    """
-    if not (start > 0 and end > 0 and updates >= 1):
-        raise ValueError(f"geometric needs start, end > 0 and updates >= 1, not {start}, {end}, {updates}")
-    return lambda update: start * (end / start) ** min(update / updates, 1)
-
-
-def _check_rho(rho: float) -> None:
-    if not 0 < rho < float("inf"):
-        raise ValueError(f"rho must be a positive number, but would become {rho!r}: look at its schedule")
-
-
-def _balance(residuals: Residuals, mu: float) -> float:
-    """Residual balancing: 2, 1/2 or 1. Source: Boyd et al. 2011, Section 3.4.1, Eq. (3.13)."""
-    if residuals.primal > mu * residuals.dual:
-        return 2.0
-    return 0.5 if residuals.dual > mu * residuals.primal else 1.0
+            self._layers.hold(i, value, sets[i].hold(value))
+        self._finished = True

@@ -15,7 +15,8 @@ def suggest(model: nn.Module, ratio: float = 20) -> dict[str, Sparse]:
     keep_i = min(n_i, c s_i sqrt(n_i)) over the weights of linear and convolution layers, with s = 2 for
     the first and the last layer, else 1, and c such that sum_i keep_i = floor(sum_i n_i / ratio). Large
     layers are pruned harder because they are the more redundant ones; a heuristic, to be edited.
-    Raises ValueError for a ratio below 1 and for a model without such a layer.
+    Raises ValueError for a ratio below 1, one so high that a layer is left without a weight, and for a
+    model without such a layer.
     """
     sizes = {
         f"{name}.weight" if name else "weight": module.weight.numel()
@@ -27,7 +28,10 @@ def suggest(model: nn.Module, ratio: float = 20) -> dict[str, Sparse]:
     total = Sparse(ratio=ratio).budget(sum(sizes.values()))
     ends = {next(iter(sizes)), list(sizes)[-1]}
     shares = {name: (2 if name in ends else 1) * math.sqrt(n) for name, n in sizes.items()}
-    return {name: Sparse(keep=keep) for name, keep in _fill(total, shares, sizes).items()}
+    keep = _fill(total, shares, sizes)
+    if empty := [name for name in keep if keep[name] == 0]:
+        raise ValueError(f"ratio={ratio:g} would leave {empty[0]} without a weight: lower it")
+    return {name: Sparse(keep=count) for name, count in keep.items()}
 
 
 def _fill(total: int, shares: dict[str, float], sizes: dict[str, int]) -> dict[str, int]:

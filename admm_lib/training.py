@@ -1,12 +1,12 @@
-"""Training and evaluation on Lightning Fabric: any device, any precision, ADMM's penalty by argument."""
+"""Training on Lightning Fabric: any device, any precision, ADMM's penalty by argument."""
 
 import copy
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from threading import Event
 from time import perf_counter
 
@@ -18,11 +18,9 @@ from tqdm.auto import tqdm
 
 from .admm import ADMM
 from .data import Augment, Data, Split
+from .evaluation import Batches, Loss, accuracy, evaluate, stream
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
-
-Batches = Iterable[tuple[Tensor, Tensor]]
-Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class DivergenceError(RuntimeError):
@@ -40,25 +38,6 @@ class Epoch:
     loss: float
     val_accuracy: float | None
     seconds: float
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Mean loss, mean metric (by default accuracy in percent), and the metric of each example."""
-
-    loss: float
-    accuracy: float
-    scores: Tensor = field(repr=False)
-
-    @property
-    def correct(self) -> Tensor:
-        """Per example, whether its score is above zero: for accuracy, whether it was classified right."""
-        return self.scores > 0
-
-
-def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """100 where the largest output is the target's, else 0; shape (N,)."""
-    return 100.0 * (outputs.argmax(1) == targets)
 
 
 def fit(
@@ -123,7 +102,7 @@ def fit(
             started = perf_counter()
             wrapped.train()
             mean_loss = _epoch(
-                fabric, wrapped, optimizer, scheduler, _stream(train, batch_size, generator, augment), loss,
+                fabric, wrapped, optimizer, scheduler, stream(train, batch_size, generator, augment), loss,
                 admm, stop, number,
             )  # fmt: skip
             if admm is not None:
@@ -199,55 +178,12 @@ def _check_finite(
         )
 
 
-@torch.no_grad()
-def evaluate(
-    model: nn.Module,
-    data: Split | Batches,
-    *,
-    loss: Loss | None = None,
-    metric: Loss = accuracy,
-    batch_size: int = 1000,
-) -> Evaluation:
-    """Loss and metric of `model` on a split or any iterable of (inputs, targets), in full precision.
-
-    `metric(outputs, targets)` gives one score per example. Every part of the model keeps its training
-    mode. Raises ValueError where there is no example.
-    """
-    loss = loss or F.cross_entropy
-    if isinstance(data, Data):
-        raise ValueError("evaluate takes one split: data.train, data.val or data.test")
-    device = next(model.parameters()).device
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    total, examples, scores = 0.0, 0, []
-    try:
-        for batch in _stream(data, batch_size, None, None):
-            inputs, targets = (part.to(device) for part in batch)
-            outputs = model(inputs)
-            total += loss(outputs, targets).item() * len(inputs)
-            examples += len(inputs)
-            scores.append(metric(outputs, targets).float().cpu())
-    finally:
-        for module, training in modes:
-            module.training = training
-    if not scores:
-        raise ValueError("there is nothing to evaluate on: the data gave no batch")
-    joined = torch.cat(scores)
-    return Evaluation(total / examples, joined.mean().item(), joined)
-
-
 def _validate(
     model: nn.Module, data: Data | Split | Batches, admm: ADMM | None, loss: Loss, metric: Loss
 ) -> float:
     split = data.val if isinstance(data, Data) else data
     with nullcontext() if admm is None else admm.projected():
         return evaluate(model, split, loss=loss, metric=metric).accuracy
-
-
-def _stream(
-    data: Split | Batches, size: int, generator: torch.Generator | None, augment: Augment | None
-) -> Iterator[tuple[Tensor, Tensor]]:
-    return data.batches(size, generator, augment) if isinstance(data, Split) else iter(data)
 
 
 def _steps(train: Split | Batches, batch_size: int) -> int | None:

@@ -11,9 +11,10 @@ from torch import nn
 from .. import data
 from ..admm import ADMM
 from ..constraints import Sparse
+from ..evaluation import evaluate
 from ..figures import one_shot as figures
 from ..names import resolve
-from ..training import Epoch, evaluate, fit
+from ..training import Epoch, fit
 from .base import Panel, Worker, menu, slider
 
 RATIOS = {

@@ -8,9 +8,9 @@ from torch import nn
 
 from .. import data, models
 from ..allocation import suggest
+from ..evaluation import evaluate
 from ..figures import quickstart as figures
 from ..names import resolve
-from ..training import evaluate
 from .base import Panel, menu, slider
 
 RATIOS = (1, 2, 3, 5, 10, 20, 30, 50, 71.2, 100, 167, 350)

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 import admm_lib as al
-from admm_lib.admm import geometric
 from admm_lib.names import resolve, weight_names
 from admm_lib.parametrizations import mask_of, original
+from admm_lib.schedules import geometric
 
 A, B, C = "conv.weight", "fc1.weight", "fc2.weight"
 LEVELS = al.OneOf((-0.2, 0.0, 0.2))

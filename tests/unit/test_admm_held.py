@@ -43,7 +43,7 @@ def train(model, admm=None, steps=5, optimizer=None):
 
 
 def supports(model):
-    return {name: getattr(*al.admm.resolve(model, name)) != 0 for name in KEEP}
+    return {name: getattr(*al.names.resolve(model, name)) != 0 for name in KEEP}
 
 
 def counts(model):

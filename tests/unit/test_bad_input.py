@@ -218,3 +218,24 @@ def test_a_data_folder_that_is_not_there(monkeypatch, tmp_path):
     monkeypatch.setenv("ADMM_DATA", str(tmp_path / "nowhere"))
     with pytest.raises(al.data.DataError, match="which is no folder: correct it"):
         al.data.load("auto")
+
+
+def test_a_dataset_without_a_loader():
+    examples = torch.utils.data.TensorDataset(torch.zeros(2, 1, 28, 28), torch.tensor([0, 1]))
+    for act in (lambda: al.evaluate(network(), examples), lambda: al.fit(network(), examples, 1)):
+        assert messages(act).startswith("a Dataset gives single examples: wrap it, DataLoader(")
+
+
+def test_admm_after_its_end():
+    model = network()
+    running = admm(ONE, model)
+    model(DIGITS.train.inputs[:2]).sum().backward()
+    running.finalize()
+    for act in (running.finalize, running.update, running.add_penalty_gradient):
+        with pytest.raises(RuntimeError, match="this ADMM is finalized"):
+            act()
+
+
+def test_a_ratio_that_leaves_a_layer_without_weights():
+    message = messages(lambda: al.suggest(al.models.lenet300(), ratio=1e6))
+    assert message == "ratio=1e+06 would leave fc1.weight without a weight: lower it"

@@ -7,7 +7,7 @@ import torch
 import yaml
 
 import admm_lib as al
-from admm_lib import data, pipelines, records
+from admm_lib import data, pipelines, recipes, records
 
 TINY = {
     "name": "tiny", "title": "a test", "model": "lenet300", "dataset": "digits", "track": "from-lenet300",
@@ -60,7 +60,7 @@ def elsewhere(tmp_path, monkeypatch):
 )
 def test_a_wrong_recipe_is_refused_with_the_reason(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message) as caught:
-        pipelines.read_recipe(written(tmp_path, **changes))
+        recipes.read_recipe(written(tmp_path, **changes))
     assert str(caught.value).startswith("tiny.yaml: ")
     assert "\n" not in str(caught.value)
 
@@ -68,14 +68,14 @@ def test_a_wrong_recipe_is_refused_with_the_reason(tmp_path, changes, message):
 def test_what_is_not_yaml_and_what_is_not_there(tmp_path):
     (tmp_path / "bad.yaml").write_text("a: [1,")
     with pytest.raises(ValueError, match=r"bad\.yaml is not YAML"):
-        pipelines.read_recipe(tmp_path / "bad.yaml")
+        recipes.read_recipe(tmp_path / "bad.yaml")
     with pytest.raises(FileNotFoundError):
-        pipelines.read_recipe(tmp_path / "none.yaml")
+        recipes.read_recipe(tmp_path / "none.yaml")
 
 
 @pytest.mark.parametrize("path", sorted((data.HOME / "recipes").glob("*.yaml")), ids=lambda p: p.stem)
 def test_the_committed_recipes_are_in_order(path):
-    recipe = pipelines.read_recipe(path)
+    recipe = recipes.read_recipe(path)
     assert min(recipe["seeds"]) >= 100  # final seeds; lower ones are for tuning
 
 

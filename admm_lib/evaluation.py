@@ -1,0 +1,82 @@
+"""Evaluation: loss and a score per example, on a split or any iterable of batches."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import Dataset, IterableDataset
+
+from .data import Augment, Data, Split
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Mean loss, mean metric (by default accuracy in percent), and the metric of each example."""
+
+    loss: float
+    accuracy: float
+    scores: Tensor = field(repr=False)
+
+    @property
+    def correct(self) -> Tensor:
+        """Per example, whether its score is above zero: for accuracy, whether it was classified right."""
+        return self.scores > 0
+
+
+def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """100 where the largest output is the target's, else 0; shape (N,)."""
+    return 100.0 * (outputs.argmax(1) == targets)
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    data: Split | Batches,
+    *,
+    loss: Loss | None = None,
+    metric: Loss = accuracy,
+    batch_size: int = 1000,
+) -> Evaluation:
+    """Loss and metric of `model` on a split or any iterable of (inputs, targets), in full precision.
+
+    `metric(outputs, targets)` gives one score per example. Every part of the model keeps its training
+    mode. Raises ValueError where there is no example.
+    """
+    loss = loss or F.cross_entropy
+    if isinstance(data, Data):
+        raise ValueError("evaluate takes one split: data.train, data.val or data.test")
+    device = next(model.parameters()).device
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    total, examples, scores = 0.0, 0, []
+    try:
+        for batch in stream(data, batch_size, None, None):
+            inputs, targets = (part.to(device) for part in batch)
+            outputs = model(inputs)
+            total += loss(outputs, targets).item() * len(inputs)
+            examples += len(inputs)
+            scores.append(metric(outputs, targets).float().cpu())
+    finally:
+        for module, training in modes:
+            module.training = training
+    if not scores:
+        raise ValueError("there is nothing to evaluate on: the data gave no batch")
+    joined = torch.cat(scores)
+    return Evaluation(total / examples, joined.mean().item(), joined)
+
+
+def stream(
+    data: Split | Batches, size: int, generator: torch.Generator | None, augment: Augment | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of a split, or of whatever gives batches by itself.
+
+    Raises ValueError for a torch Dataset, which gives single examples.
+    """
+    if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
+        raise ValueError("a Dataset gives single examples: wrap it, DataLoader(dataset, batch_size=128)")
+    return data.batches(size, generator, augment) if isinstance(data, Split) else iter(data)

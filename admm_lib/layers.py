@@ -1,0 +1,81 @@
+"""The weights of a model that are compressed: read, written and held, whatever holds them now."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
+
+from .names import resolve, tensors
+from .parametrizations import hold, mask_of, original
+
+
+class Layers:
+    """The named weights of `model`, by position in the order of `add`; tied layers share one weight.
+
+    A layer may be held by a mask already; it stays inside it.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.names: list[str] = []
+        self._owners: list[list[tuple[nn.Module, str]]] = []  # several where layers are tied
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def add(self, name: str) -> int:
+        """The position of a weight, which may be among those added so far under this or a tied name.
+
+        Raises ValueError for an unknown name (with the nearest one) and for a weight that is held by
+        something other than a mask.
+        """
+        owner = resolve(self.model, name)
+        if is_parametrized(*owner) and mask_of(*owner) is None:
+            raise ValueError(f"{name} is held by something other than a mask: admm_lib.bake(model) first")
+        weight = original(*owner)
+        for i in range(len(self)):
+            if self.parameter(i) is weight:
+                return i
+        self.names.append(name)
+        self._owners.append([each for each in tensors(self.model).values() if original(*each) is weight])
+        return len(self) - 1
+
+    def parameter(self, i: int) -> nn.Parameter:
+        """The parameter that the optimizer sees."""
+        return original(*self._owners[i][0])
+
+    def parameters(self) -> list[nn.Parameter]:
+        """All parameters, by position."""
+        return [self.parameter(i) for i in range(len(self))]
+
+    def mask(self, i: int) -> Tensor | None:
+        """The mask that holds a layer, or None where it is free."""
+        return mask_of(*self._owners[i][0])
+
+    def values(self) -> list[Tensor]:
+        """A copy of each layer's weights as the network shows them: zero under a mask, even where an
+        optimizer's momentum moves what lies there. Raises ValueError where they are not finite.
+        """
+        values = [getattr(*owners[0]).detach().clone() for owners in self._owners]
+        for name, value in zip(self.names, values, strict=True):
+            if not bool(value.isfinite().all()):
+                raise ValueError(
+                    f"{name} holds NaN or infinite weights: "
+                    "restart from a good checkpoint with a lower learning rate or rho"
+                )
+        return values
+
+    @torch.no_grad()
+    def assign(self, values: list[Tensor]) -> None:
+        """Write each layer's parameter."""
+        for i, value in enumerate(values):
+            self.parameter(i).copy_(value)
+
+    def hold(self, i: int, value: Tensor, constraint: nn.Module) -> None:
+        """Set a layer to `value` and hold it, and whatever is tied to it, by `constraint`."""
+        for owner in self._owners[i]:
+            hold(*owner, value, constraint)
+
+    def part_of(self, model: nn.Module) -> bool:
+        """Whether every one of the layers belongs to `model`."""
+        parts = {id(module) for module in model.modules()}
+        return all(id(owners[0][0]) in parts for owners in self._owners)
