@@ -66,7 +66,7 @@ def pruning_panel(networks: dict[str, nn.Module], split: data.Split) -> Panel:
         {"ratio": slider("pruning ratio", [(f"{r:g}x", r) for r in RATIOS], 20)},
         lambda ratio: figures.ratio_story(ratio, weights, masks[ratio], curves, kept[ratio]),
         alt="Three plots: the magnitudes that a pruning ratio removes, the accuracy left before retraining "
-        "(falling steeply beyond a few times), and the weights each layer keeps.",
+        "(level at first, then falling steeply), and the weights each layer keeps.",
         text=text,
         code=_code,
     )
