@@ -8,6 +8,7 @@ from .admm import ADMM, Residuals
 from .allocation import suggest
 from .codec import CodecError, load, save
 from .constraints import Constraint, OneOf, Sparse
+from .distillation import Teacher
 from .evaluation import evaluate
 from .parametrizations import bake
 from .schedules import geometric
@@ -15,8 +16,8 @@ from .training import DivergenceError, fit
 
 __version__ = "0.1.0.dev0"
 __all__ = [
-    "ADMM", "CodecError", "Constraint", "DivergenceError", "OneOf", "Residuals", "Sparse", "bake", "data",
-    "evaluate", "fit", "geometric", "load", "models", "save", "storage", "suggest",
+    "ADMM", "CodecError", "Constraint", "DivergenceError", "OneOf", "Residuals", "Sparse", "Teacher",
+    "bake", "data", "evaluate", "fit", "geometric", "load", "models", "save", "storage", "suggest",
 ]  # fmt: skip
 
 

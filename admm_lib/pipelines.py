@@ -1,5 +1,6 @@
 """Full runs as short compositions of the library, driven by a recipe: data/recipes/NAME.yaml."""
 
+import copy
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ from torch import nn
 from . import codec, data, models, records, storage
 from .admm import ADMM
 from .constraints import Sparse
+from .distillation import Teacher
 from .evaluation import evaluate
 from .parametrizations import bake
 from .recipes import Recipe, read_recipe
@@ -180,34 +182,24 @@ def compress(
 ) -> nn.Module:
     """One-shot pruning by the recipe's method, then masked retraining; the model is changed in place.
 
-    `magnitude` spends ADMM's epochs on retraining too, so that both methods train equally long. Sources:
-    1804.03294, Section 4 (admm); 1510.00149, Section 2 (magnitude, in one step).
+    `magnitude` spends ADMM's epochs on retraining too, so that both methods train equally long. With
+    `distill` the network as it was before teaches it in both stages. Sources: 1804.03294, Section 4
+    (admm); 1510.00149, Section 2 (magnitude, in one step).
     """
     sets = {name: Sparse(keep=keep) for name, keep in recipe["keep"].items()}
     stage, retrain = dict(recipe["admm"]), dict(recipe["retrain"])
+    common = _common(recipe)
+    if "distill" in recipe:
+        common["teacher"] = Teacher(copy.deepcopy(model), **recipe["distill"])
     growth = geometric(1, stage.pop("rho_growth"), stage["epochs"])
     admm = ADMM(model, sets, rho=stage.pop("rho"), schedule=growth)
     if recipe["method"] == "admm":
-        fit(
-            model,
-            images,
-            admm=admm,
-            seed=seed + 1000,
-            progress=_told(report, "ADMM"),
-            **stage,
-            **_common(recipe),
-        )
+        told = _told(report, "ADMM")
+        fit(model, images, admm=admm, seed=seed + 1000, progress=told, **stage, **common)
     else:
         retrain["epochs"] += stage["epochs"]
     admm.finalize()
-    fit(
-        model,
-        images,
-        seed=seed + 2000,
-        progress=_told(report, "retrain"),
-        **retrain,
-        **_common(recipe),
-    )
+    fit(model, images, seed=seed + 2000, progress=_told(report, "retrain"), **retrain, **common)
     return model
 
 

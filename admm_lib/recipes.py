@@ -20,6 +20,7 @@ FIELDS: dict[str, type] = {
     "seeds": list, "shift_pixels": int, "batch_size": int, "precision": str,
     "dense": dict, "keep": dict, "admm": dict, "retrain": dict,
 }  # fmt: skip
+OPTIONAL: dict[str, type] = {"distill": dict}
 CHOICES: dict[str, tuple[str, ...]] = {
     "method": ("admm", "magnitude"),
     "track": ("from-lenet5", "from-lenet300", "free"),
@@ -32,6 +33,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "dense": ("epochs", "lr"),
     "admm": ("epochs", "lr", "rho", "rho_growth"),
     "retrain": ("epochs", "lr"),
+    "distill": ("temperature", "weight"),
 }
 
 
@@ -54,13 +56,14 @@ def _problems(recipe: object, stem: str) -> Iterator[str]:
     """What is wrong with a recipe; each line may rely on the ones before it being in order."""
     if not isinstance(recipe, dict):
         yield "a recipe is a mapping of fields"
+    known = FIELDS | OPTIONAL
     for name in sorted(FIELDS.keys() | recipe.keys()):
-        if name not in FIELDS:
-            yield f"unknown field {name!r}; the fields are {', '.join(FIELDS)}"
+        if name not in known:
+            yield f"unknown field {name!r}; the fields are {', '.join(known)}"
         if name not in recipe:
             yield f"the field {name!r} is missing"
-        if not isinstance(recipe[name], FIELDS[name]):
-            yield f"{name} must be a {FIELDS[name].__name__}, but is {recipe[name]!r}"
+        if not isinstance(recipe[name], known[name]):
+            yield f"{name} must be a {known[name].__name__}, but is {recipe[name]!r}"
     yield from _misnumbered(recipe)
     if recipe["name"] != stem:
         yield f"name is {recipe['name']!r}, but must be the file's, {stem!r}"
@@ -76,12 +79,16 @@ def _problems(recipe: object, stem: str) -> Iterator[str]:
 def _misstaged(recipe: Recipe) -> Iterator[str]:
     """What is wrong with the stages of training."""
     for stage, fields in STAGES.items():
+        if stage not in recipe:  # an optional one
+            continue
         if set(recipe[stage]) != set(fields):
             found = ", ".join(recipe[stage]) or "nothing"
             yield f"{stage} needs exactly {', '.join(fields)}, but has {found}"
         for name, value in recipe[stage].items():
             if type(value) not in ((int,) if name == "epochs" else (int, float)) or value <= 0:
                 yield f"{stage}: {name} must be a positive number, but is {value!r}"
+            elif name == "weight" and value > 1:
+                yield f"{stage}: weight is the teacher's share of the loss, at most 1, but is {value!r}"
 
 
 def _misnumbered(recipe: Recipe) -> Iterator[str]:

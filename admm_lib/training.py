@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from .admm import ADMM
 from .data import Augment, Data, Split
+from .distillation import Teacher
 from .evaluation import Batches, Loss, accuracy, evaluate, stream
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
@@ -50,6 +51,7 @@ def fit(
     lr: float = 1e-3,
     schedule: str | None = None,
     loss: Loss | None = None,
+    teacher: Teacher | None = None,
     metric: Loss = accuracy,
     batch_size: int = 128,
     augment: Augment | None = None,
@@ -66,9 +68,9 @@ def fit(
     `data` is a data set or split of this library (shuffled by `seed`, augmented), or any iterable of
     (inputs, targets) with a loss of your own (default: cross-entropy). The optimizer is Adam at `lr`
     unless given; `schedule` is "one-cycle" (up over the first tenth, then cosine down to zero; the
-    default) or "constant" (the default with ADMM). `validate` (by default `data.val` of a data set) is
-    evaluated by `metric` after each epoch, and `keep_best` ends on the epoch where that was highest.
-    `stop` ends training after the current step. The optimizer's own learning rates are the same
+    default) or "constant" (the default with ADMM). A `teacher` adds distillation to the loss. `validate`
+    (by default `data.val` of a data set) is evaluated by `metric` after each epoch, and `keep_best` ends
+    on the epoch where that was highest. `stop` ends training after the current step. The optimizer's own learning rates are the same
     afterwards as before.
 
     Raises ValueError for bad arguments and DivergenceError, naming the step, when loss or weights are not
@@ -93,6 +95,8 @@ def fit(
     wrapped, optimizer = fabric.setup(model, optimizer)
     if admm is not None:
         admm.to(fabric.device)
+    if teacher is not None:
+        teacher = teacher.ready(fabric.device)
     generator = torch.Generator().manual_seed(seed)
     report, close = _reporter(progress, epochs)
     history: list[Epoch] = []
@@ -103,7 +107,7 @@ def fit(
             wrapped.train()
             mean_loss = _epoch(
                 fabric, wrapped, optimizer, scheduler, stream(train, batch_size, generator, augment), loss,
-                admm, stop, number,
+                teacher, admm, stop, number,
             )  # fmt: skip
             if admm is not None:
                 admm.update()
@@ -141,13 +145,18 @@ def _check_arguments(
 
 def _epoch(
     fabric: Fabric, model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: object, batches: Batches,
-    loss: Loss, admm: ADMM | None, stop: Event | None, number: int,
+    loss: Loss, teacher: Teacher | None, admm: ADMM | None, stop: Event | None, number: int,
 ) -> float:  # fmt: skip
     total, examples = torch.zeros((), device=fabric.device), 0
     step = 0
     for step, batch in enumerate(batches, 1):
         inputs, targets = fabric.to_device(tuple(batch))
-        value = loss(model(inputs), targets)
+        outputs = model(inputs)
+        value = loss(outputs, targets)
+        if teacher is not None:
+            with fabric.autocast():
+                taught = teacher.logits(inputs)
+            value = teacher.loss(taught, outputs, value)
         fabric.backward(value)
         if admm is not None:
             admm.add_penalty_gradient()

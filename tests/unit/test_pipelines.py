@@ -55,6 +55,10 @@ def elsewhere(tmp_path, monkeypatch):
         ({"admm": {"epochs": 2}}, "admm needs exactly"),
         ({"dense": {"epochs": 0, "lr": 0.1}}, "dense: epochs must be"),
         ({"retrain": {"epochs": 2, "lr": -1}}, "retrain: lr must be"),
+        ({"distill": {"temperature": 4}}, "distill needs exactly temperature, weight"),
+        ({"distill": {"temperature": 0, "weight": 0.9}}, "distill: temperature must be a positive number"),
+        ({"distill": {"temperature": 4, "weight": 1.1}}, "distill: weight is the teacher's share"),
+        ({"distill": 4}, "distill must be a dict"),
         ({"precision": "8-bit"}, "precision must be one of"),
     ],
 )

@@ -1,0 +1,45 @@
+"""Knowledge distillation: a compressed network that learns from the dense one it came from."""
+
+import copy
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Teacher:
+    r"""A trained classifier whose softened outputs are part of the student's loss.
+
+    loss = (1 - weight) hard + weight T^2 KL(softmax(t / T) || softmax(s / T)), with logits t of the
+    teacher and s of the student on the same inputs, (N, classes) each, and T = `temperature`; T^2 keeps
+    the gradient's size. Raises ValueError unless T > 0 and 0 <= weight <= 1. Source: Hinton et al. 2015,
+    Section 2 (1503.02531).
+    """
+
+    model: nn.Module
+    temperature: float = 4.0
+    weight: float = 0.9
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature < float("inf"):
+            raise ValueError(f"temperature must be a positive number, but is {self.temperature!r}")
+        if not 0 <= self.weight <= 1:
+            raise ValueError(f"weight is the teacher's share of the loss, 0 to 1, but is {self.weight!r}")
+
+    def ready(self, device: torch.device) -> "Teacher":
+        """The same with a copy of the network as it is now, on `device` and in evaluation mode."""
+        return replace(self, model=copy.deepcopy(self.model).eval().to(device))
+
+    @torch.no_grad()
+    def logits(self, inputs: Tensor) -> Tensor:
+        """The teacher's own outputs."""
+        return self.model(inputs)
+
+    def loss(self, taught: Tensor, outputs: Tensor, hard: Tensor) -> Tensor:
+        """The whole loss, from the teacher's logits, the student's, and its `hard` loss on the labels."""
+        target = F.log_softmax(taught.float() / self.temperature, 1)
+        student = F.log_softmax(outputs.float() / self.temperature, 1)
+        soft = F.kl_div(student, target, reduction="batchmean", log_target=True)
+        return (1 - self.weight) * hard + self.weight * self.temperature**2 * soft

@@ -1,0 +1,70 @@
+"""The teacher's part of the loss, against its definition, and what a student makes of it."""
+
+import copy
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+import admm_lib as al
+
+DIGITS = al.data.load("digits")
+
+
+@pytest.mark.parametrize(("temperature", "weight"), [(1.0, 1.0), (4.0, 0.9), (2.0, 0.25), (20.0, 0.5)])
+def test_the_loss_is_its_definition(temperature, weight):
+    generator = torch.Generator().manual_seed(0)
+    taught, outputs = torch.randn(2, 7, 10, generator=generator, dtype=torch.float64)
+    labels = torch.arange(7)
+    hard = F.cross_entropy(outputs, labels)
+    teacher = al.Teacher(al.models.lenet300(), temperature, weight)
+    p, q = (torch.softmax(logits / temperature, 1) for logits in (taught, outputs))
+    divergence = (p * (p.log() - q.log())).sum(1).mean()
+    expected = (1 - weight) * hard + weight * temperature**2 * divergence
+    assert teacher.loss(taught, outputs, hard).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_a_student_that_agrees_with_its_teacher_has_nothing_to_learn():
+    logits = torch.randn(5, 10, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    loss = al.Teacher(al.models.lenet300(), 3.0, 1.0).loss(logits.detach(), logits, torch.tensor(7.0))
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert loss.item() == pytest.approx(0, abs=1e-6)
+    assert gradient.abs().max() < 1e-6
+
+
+def test_a_student_learns_from_the_teacher_alone():
+    """With weight 1 the labels are not looked at: here all of them are wrong."""
+    teacher = al.models.pretrained("lenet300", "digits")
+    student = al.models.create("lenet300", 5)
+    wrong = al.data.Split(DIGITS.train.inputs, (DIGITS.train.targets + 1) % 10)
+    al.fit(student, wrong, 5, lr=2e-3, teacher=al.Teacher(teacher, weight=1.0))
+    assert al.evaluate(student, DIGITS.val).accuracy > 80
+
+
+def test_the_teacher_stays_as_it_was():
+    """Also where it is the student itself: what teaches is the network before training."""
+    model = al.models.pretrained("lenet300", "digits")
+    before = copy.deepcopy(model.state_dict())
+    model.train()
+    guide = al.Teacher(model, weight=1.0)
+    al.fit(al.models.create("lenet300", 0), DIGITS.train, 1, teacher=guide)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert model.training
+    al.fit(model, DIGITS.train, 1, lr=1e-3, teacher=guide)
+    assert any(not torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_weight_of_nothing_changes_nothing():
+    plain, taught = al.models.create("lenet300", 1), al.models.create("lenet300", 1)
+    al.fit(plain, DIGITS.train, 1, seed=3)
+    al.fit(taught, DIGITS.train, 1, seed=3, teacher=al.Teacher(al.models.lenet300(), weight=0.0))
+    assert all(map(torch.equal, plain.parameters(), taught.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"temperature": 0.0}, "temperature must be a positive"), ({"weight": 1.5}, "teacher's share")],
+)
+def test_bad_values(options, message):
+    with pytest.raises(ValueError, match=message):
+        al.Teacher(al.models.lenet300(), **options)
