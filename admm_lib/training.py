@@ -70,8 +70,8 @@ def fit(
     unless given; `schedule` is "one-cycle" (up over the first tenth, then cosine down to zero; the
     default) or "constant" (the default with ADMM). A `teacher` adds distillation to the loss. `validate`
     (by default `data.val` of a data set) is evaluated by `metric` after each epoch, and `keep_best` ends
-    on the epoch where that was highest. `stop` ends training after the current step. The optimizer's own learning rates are the same
-    afterwards as before.
+    on the epoch where that was highest. `stop` ends training after the current step. The optimizer's own
+    learning rates are the same afterwards as before.
 
     Raises ValueError for bad arguments and DivergenceError, naming the step, when loss or weights are not
     finite.
