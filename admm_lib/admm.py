@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,7 @@ class _Pair:
     constraint: Constraint
     layers: list[int]
     rho: float
+    base: float  # what a schedule's factor multiplies
     Z: Tensor = field(default_factory=lambda: torch.empty(0))
     U: Tensor = field(default_factory=lambda: torch.empty(0))
 
@@ -98,16 +99,15 @@ class ADMM:
         value = rho.get(key) if isinstance(rho, Mapping) else rho
         if not isinstance(value, Real) or not 0 < value < float("inf"):
             raise ValueError(f"{key}: rho must be a positive number, but is {value!r}")
-        return _Pair(key, constraint, layers, float(value))
+        return _Pair(key, constraint, layers, float(value), float(value))
 
     @torch.no_grad()
     def _start(self) -> None:
         values = self._layers.values()
         self._layers.assign(values)  # whatever lay under a mask is zero from here on
         for pair in self._pairs:
-            W = self._join(pair, values)
+            W = self._layers.join(pair.layers, values)
             pair.Z, pair.U = self._project(pair, W), torch.zeros_like(W)
-        self._base = [pair.rho for pair in self._pairs]
         if self.schedule is not None:
             self._follow_schedule()
         self._refresh()
@@ -116,28 +116,14 @@ class ADMM:
         """Whether every constrained layer is part of `model`."""
         return self._layers.part_of(model)
 
-    @staticmethod
-    def _join(pair: _Pair, values: list[Tensor]) -> Tensor:
-        """The pair's weights: the tensor itself, or several as one vector."""
-        pieces = [values[i] for i in pair.layers]
-        return pieces[0] if len(pieces) == 1 else torch.cat([piece.reshape(-1) for piece in pieces])
-
     def _project(self, pair: _Pair, value: Tensor) -> Tensor:
         """The nearest point of the pair's set; in masked layers, zero where the mask is."""
         nearest = pair.constraint.project(value)
-        for i, piece in zip(pair.layers, self._scatter(pair, nearest), strict=True):
+        for i, piece in zip(pair.layers, self._layers.split(pair.layers, nearest), strict=True):
             mask = self._layers.mask(i)
             if mask is not None:
                 piece.masked_fill_(~mask, 0)
         return nearest
-
-    def _scatter(self, pair: _Pair, value: Tensor) -> list[Tensor]:
-        """The pair's vector, cut back into tensors of the layers' shapes."""
-        weights = [self._layers.parameter(i) for i in pair.layers]
-        if len(weights) == 1:
-            return [value]
-        pieces = value.split([w.numel() for w in weights])
-        return [piece.reshape(w.shape) for piece, w in zip(pieces, weights, strict=True)]
 
     @torch.no_grad()
     def _refresh(self) -> None:
@@ -145,7 +131,7 @@ class ADMM:
         self._rho = [0.0] * len(self._layers)
         self._pull = [torch.zeros_like(weight) for weight in self._layers.parameters()]
         for pair in self._pairs:
-            for i, piece in zip(pair.layers, self._scatter(pair, pair.U - pair.Z), strict=True):
+            for i, piece in zip(pair.layers, self._layers.split(pair.layers, pair.U - pair.Z), strict=True):
                 self._rho[i] += pair.rho
                 self._pull[i].add_(piece, alpha=pair.rho)
 
@@ -172,10 +158,7 @@ class ADMM:
 
     def _still_open(self) -> None:
         if self._finished:
-            raise RuntimeError(
-                "this ADMM is finalized, its constraints are held by the model: "
-                "train on without it, or make a new ADMM for another phase"
-            )
+            raise RuntimeError("this ADMM is finalized: train on without it, or make a new one")
 
     @torch.no_grad()
     def add_penalty_gradient(self) -> None:
@@ -199,7 +182,7 @@ class ADMM:
         """The penalty itself, sum_i rho_i / 2 ||W_i - Z_i + U_i||^2, as a scalar with a graph."""
         total = torch.zeros(())
         for pair in self._pairs:
-            pieces = self._scatter(pair, pair.Z - pair.U)
+            pieces = self._layers.split(pair.layers, pair.Z - pair.U)
             for i, target in zip(pair.layers, pieces, strict=True):
                 total = total.to(target) + pair.rho / 2 * (self._layers.parameter(i) - target).square().sum()
         return total
@@ -217,13 +200,12 @@ class ADMM:
             check_rho(self.schedule(self.iteration + 1))
         residuals: dict[Key, Residuals] = {}
         for pair in self._pairs:
-            W = self._join(pair, values)
+            W = self._layers.join(pair.layers, values)
             previous, pair.Z = pair.Z, self._project(pair, W + pair.U)
             gap = W - pair.Z
             pair.U = pair.U + gap
-            measured = Residuals(
-                gap.norm().item(), pair.rho * (pair.Z - previous).norm().item(), W.norm().item(), pair.rho
-            )
+            primal, moved = gap.norm().item(), (pair.Z - previous).norm().item()
+            measured = Residuals(primal, pair.rho * moved, W.norm().item(), pair.rho)
             worst = residuals.get(pair.key)
             residuals[pair.key] = measured if worst is None else max(worst, measured)
             if self.balance is not None:
@@ -236,8 +218,8 @@ class ADMM:
         return residuals
 
     def _follow_schedule(self) -> None:
-        for pair, base in zip(self._pairs, self._base, strict=True):
-            self._rescale(pair, base * self.schedule(self.iteration))
+        for pair in self._pairs:
+            self._rescale(pair, pair.base * self.schedule(self.iteration))
 
     @staticmethod
     def _rescale(pair: _Pair, rho: float) -> None:
@@ -245,6 +227,20 @@ class ADMM:
         check_rho(rho)
         pair.U = pair.U * (pair.rho / rho)
         pair.rho = rho
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that moves while ADMM runs, for a checkpoint: Z, U, rho and what was measured."""
+        pairs = [(pair.Z, pair.U, pair.rho, pair.base) for pair in self._pairs]
+        history = [{key: tuple(each) for key, each in residuals.items()} for residuals in self.history]
+        return {"iteration": self.iteration, "pairs": pairs, "history": history}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict()` of an ADMM over the same layers and sets."""
+        for pair, (Z, U, rho, base) in zip(self._pairs, state["pairs"], strict=True):
+            pair.Z, pair.U, pair.rho, pair.base = Z.to(pair.Z), U.to(pair.U), rho, base
+        self.iteration = state["iteration"]
+        self.history = [{key: Residuals(*r) for key, r in each.items()} for each in state["history"]]
+        self._refresh()
 
     def to(self, device: torch.device | str) -> "ADMM":
         """Move Z and U to the device the model has been moved to; returns itself."""
@@ -257,7 +253,7 @@ class ADMM:
         """Set rho of every layer by hand; the scaled duals are rescaled to match."""
         for pair in self._pairs:
             self._rescale(pair, rho)
-        self._base = [rho] * len(self._pairs)
+            pair.base = rho
         self._refresh()
 
     def _projected(self) -> list[Tensor]:
@@ -267,11 +263,12 @@ class ADMM:
         """
         values = self._layers.values()
         for pair in self._pairs:
-            pieces = self._scatter(pair, self._project(pair, self._join(pair, values)))
+            W = self._layers.join(pair.layers, values)
+            pieces = self._layers.split(pair.layers, self._project(pair, W))
             for i, piece in zip(pair.layers, pieces, strict=True):
                 values[i].copy_(piece)  # a copy keeps the layout, and channels_last is what makes it fast
         for pair in self._pairs:
-            W = self._join(pair, values)
+            W = self._layers.join(pair.layers, values)
             if not torch.equal(self._project(pair, W), W):
                 raise ValueError(
                     f"{pair.key}: projecting onto its sets in turn leaves {pair.constraint} again; "

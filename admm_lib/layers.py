@@ -64,6 +64,20 @@ class Layers:
                 )
         return values
 
+    @staticmethod
+    def join(chosen: list[int], values: list[Tensor]) -> Tensor:
+        """The chosen layers' values as one: the tensor itself, or several as one long vector."""
+        pieces = [values[i] for i in chosen]
+        return pieces[0] if len(pieces) == 1 else torch.cat([piece.reshape(-1) for piece in pieces])
+
+    def split(self, chosen: list[int], joined: Tensor) -> list[Tensor]:
+        """What `join` joined, cut back into tensors of the layers' shapes."""
+        weights = [self.parameter(i) for i in chosen]
+        if len(weights) == 1:
+            return [joined]
+        pieces = joined.split([w.numel() for w in weights])
+        return [piece.reshape(w.shape) for piece, w in zip(pieces, weights, strict=True)]
+
     @torch.no_grad()
     def assign(self, values: list[Tensor]) -> None:
         """Write each layer's parameter."""

@@ -4,9 +4,10 @@ import copy
 import math
 import os
 import warnings
-from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import astuple, dataclass
+from pathlib import Path
 from threading import Event
 from time import perf_counter
 
@@ -17,6 +18,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from .admm import ADMM
+from .checkpoints import Checkpoint
 from .data import Augment, Data, Split
 from .distillation import Teacher
 from .evaluation import Batches, Loss, accuracy, evaluate, stream
@@ -60,6 +62,7 @@ def fit(
     accelerator: str = "auto",
     validate: Data | Split | Batches | None = None,
     keep_best: bool = False,
+    resume: Path | None = None,
     progress: bool | Callable[[Epoch], None] = False,
     stop: Event | None = None,
 ) -> list[Epoch]:
@@ -70,66 +73,73 @@ def fit(
     unless given; `schedule` is "one-cycle" (up over the first tenth, then cosine down to zero; the
     default) or "constant" (the default with ADMM). A `teacher` adds distillation to the loss. `validate`
     (by default `data.val` of a data set) is evaluated by `metric` after each epoch, and `keep_best` ends
-    on the epoch where that was highest. `stop` ends training after the current step. The optimizer's own
-    learning rates are the same afterwards as before.
+    on the epoch where that was highest. `resume` names a file that keeps the state after each epoch: the
+    same call goes on from there, to the same end. `stop` ends training after the current step. The
+    optimizer's own learning rates are the same afterwards as before.
 
     Raises ValueError for bad arguments and DivergenceError, naming the step, when loss or weights are not
     finite.
     """
     loss = loss or F.cross_entropy
     schedule = schedule or ("one-cycle" if admm is None else "constant")
-    _check_arguments(epochs, batch_size, schedule, precision, admm)
-    if admm is not None and not admm.belongs_to(model):
-        raise ValueError("admm= was made for another model: make it from the model that is trained")
+    _check_arguments(epochs, batch_size, schedule, precision, model, admm)
     if validate is None and isinstance(data, Data):
         validate = data.val
-    if keep_best and (validate is None or admm is not None):
-        raise ValueError("keep_best needs validation data, and weights that are compared as they are")
+    if keep_best and (validate is None or admm is not None or resume is not None):
+        raise ValueError("keep_best needs validation data, goes without admm=, and without resume=")
     train = data.train if isinstance(data, Data) else data
     optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=lr, fused=True)
     steps = _steps(train, batch_size)
     fabric = _fabric(accelerator, precision)
-    groups = [(group, dict(group)) for group in optimizer.param_groups]
-    scheduler = _scheduler(optimizer, schedule, steps and epochs * steps)
-    optimizer.zero_grad()  # of whatever the caller computed before
-    wrapped, optimizer = fabric.setup(model, optimizer)
-    if admm is not None:
-        admm.to(fabric.device)
-    if teacher is not None:
-        teacher = teacher.ready(fabric.device)
     generator = torch.Generator().manual_seed(seed)
-    report, close = _reporter(progress, epochs)
-    history: list[Epoch] = []
     best: tuple[float, dict] = (-math.inf, {})
-    try:
-        for number in range(1, epochs + 1):
-            started = perf_counter()
-            wrapped.train()
-            mean_loss = _epoch(
-                fabric, wrapped, optimizer, scheduler, stream(train, batch_size, generator, augment), loss,
-                teacher, admm, stop, number,
-            )  # fmt: skip
-            if admm is not None:
-                admm.update()
-            score = None if validate is None else _validate(model, validate, admm, loss, metric)
-            history.append(Epoch(number, mean_loss, score, perf_counter() - started))
-            report(history[-1])
-            if keep_best and score > best[0]:
-                best = (score, copy.deepcopy(model.state_dict()))
-            if stop is not None and stop.is_set():
-                break
-    finally:
-        close()
-        for group, before in groups:
-            group.clear()
-            group.update(before)
+    with _rates_kept(optimizer):
+        scheduler = _scheduler(optimizer, schedule, steps and epochs * steps)
+        optimizer.zero_grad()  # of whatever the caller computed before
+        wrapped, optimizer = fabric.setup(model, optimizer)
+        admm = admm and admm.to(fabric.device)
+        teacher = teacher and teacher.ready(fabric.device)
+        parts = {"model": model, "optimizer": optimizer, "schedule": scheduler, "admm": admm}
+        checkpoint = resume and Checkpoint(resume, parts, generator)
+        history = [Epoch(*each) for each in checkpoint.read().get("history", ())] if checkpoint else []
+        with _reporting(progress, epochs, len(history)) as report:
+            for number in range(len(history) + 1, epochs + 1):
+                started = perf_counter()
+                wrapped.train()
+                batches = stream(train, batch_size, generator, augment)
+                mean_loss = _epoch(
+                    fabric, wrapped, optimizer, scheduler, batches, loss, teacher, admm, stop, number
+                )
+                if admm is not None:
+                    admm.update()
+                score = None if validate is None else _validate(model, validate, admm, loss, metric)
+                history.append(Epoch(number, mean_loss, score, perf_counter() - started))
+                report(history[-1])
+                if keep_best and score > best[0]:
+                    best = (score, copy.deepcopy(model.state_dict()))
+                if stop is not None and stop.is_set():
+                    break
+                if checkpoint:
+                    checkpoint.write(history=[astuple(epoch) for epoch in history])
     if best[1]:
         model.load_state_dict(best[1])
     return history
 
 
+@contextmanager
+def _rates_kept(optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """The optimizer's groups are afterwards as they were before."""
+    groups = [(group, dict(group)) for group in optimizer.param_groups]
+    try:
+        yield
+    finally:
+        for group, before in groups:
+            group.clear()
+            group.update(before)
+
+
 def _check_arguments(
-    epochs: int, batch_size: int, schedule: str, precision: str, admm: ADMM | None
+    epochs: int, batch_size: int, schedule: str, precision: str, model: nn.Module, admm: ADMM | None
 ) -> None:
     for name, value in (("epochs", epochs), ("batch_size", batch_size)):
         if value < 1:
@@ -141,6 +151,8 @@ def _check_arguments(
     if admm is not None and precision == "16-mixed":
         # The loss is scaled up for fp16, the penalty's gradient is not: it would all but vanish.
         raise ValueError('ADMM does not run in "16-mixed": use "bf16-mixed" or "32-true"')
+    if admm is not None and not admm.belongs_to(model):
+        raise ValueError("admm= was made for another model: make it from the model that is trained")
 
 
 def _epoch(
@@ -228,19 +240,22 @@ def _scheduler(
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
-def _reporter(
-    progress: bool | Callable[[Epoch], None], epochs: int
-) -> tuple[Callable[[Epoch], None], Callable[[], None]]:
-    """What is called after each epoch, and what is called at the end."""
+@contextmanager
+def _reporting(
+    progress: bool | Callable[[Epoch], None], epochs: int, done: int
+) -> Iterator[Callable[[Epoch], None]]:
+    """What is called after each epoch: the caller's own function, a bar, or nothing."""
     if callable(progress):
-        return progress, lambda: None
+        yield progress
+        return
     if not progress or os.environ.get("ADMM_PROGRESS") == "off":
-        return lambda epoch: None, lambda: None
-    bar = tqdm(total=epochs, unit="epoch", leave=False)
+        yield lambda epoch: None
+        return
+    with tqdm(total=epochs, initial=done, unit="epoch", leave=False) as bar:
 
-    def report(epoch: Epoch) -> None:
-        score = "" if epoch.val_accuracy is None else f", validation {epoch.val_accuracy:.2f}%"
-        bar.set_postfix_str(f"loss {epoch.loss:.4f}{score}", refresh=False)
-        bar.update()
+        def report(epoch: Epoch) -> None:
+            score = "" if epoch.val_accuracy is None else f", validation {epoch.val_accuracy:.2f}%"
+            bar.set_postfix_str(f"loss {epoch.loss:.4f}{score}", refresh=False)
+            bar.update()
 
-    return report, bar.close
+        yield report

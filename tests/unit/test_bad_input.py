@@ -190,7 +190,7 @@ def test_keep_best_with_admm():
     model = network()
     running = admm(ONE, model)
     message = messages(lambda: al.fit(model, DIGITS, 1, admm=running, keep_best=True))
-    assert message.startswith("keep_best needs validation data, and weights that are compared")
+    assert message == "keep_best needs validation data, goes without admm=, and without resume="
 
 
 def test_admm_in_half_precision():
