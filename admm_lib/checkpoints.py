@@ -15,10 +15,10 @@ class Stateful(Protocol):
 
 
 class Checkpoint:
-    """All `parts` of a run and its random numbers, written to `path` as a whole or not at all."""
+    """All `parts` of a run, written to `path` as a whole or not at all."""
 
-    def __init__(self, path: Path, parts: dict[str, Stateful | None], generator: torch.Generator) -> None:
-        self.path, self.generator = Path(path), generator
+    def __init__(self, path: Path, parts: dict[str, Stateful | None]) -> None:
+        self.path = Path(path)
         self.parts = {name: part for name, part in parts.items() if part is not None}
 
     def write(self, **more: Any) -> None:
@@ -26,7 +26,7 @@ class Checkpoint:
         state = {name: part.state_dict() for name, part in self.parts.items()}
         partial = self.path.with_suffix(f".{os.getpid()}")
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"parts": state, "generator": self.generator.get_state(), "more": more}, partial)
+        torch.save({"parts": state, "more": more}, partial)
         os.replace(partial, self.path)
 
     def read(self) -> dict[str, Any]:
@@ -40,7 +40,6 @@ class Checkpoint:
             found = torch.load(self.path, weights_only=True)
             for name, part in self.parts.items():
                 part.load_state_dict(found["parts"][name])
-            self.generator.set_state(found["generator"])
             return found["more"]
         except Exception as error:
             reason = " ".join(str(error).split())[:200]

@@ -1,25 +1,28 @@
 """Full runs as short compositions of the library, driven by a recipe: data/recipes/NAME.yaml."""
 
-import copy
 import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from . import codec, data, models, records, storage
+from . import codec, data, models, recipes, records, storage
 from .admm import ADMM
 from .constraints import Sparse
 from .distillation import Teacher
 from .evaluation import evaluate
-from .parametrizations import bake
-from .recipes import Recipe, read_recipe
+from .names import resolve
+from .parametrizations import Mask, bake, hold
+from .recipes import Recipe
 from .schedules import geometric
 from .training import Epoch, fit
 
@@ -42,13 +45,13 @@ def run_recipes(
     recorded before the next one starts. Raises ValueError, before any work, for a recipe that is not in
     order or a seed that is not one of its own.
     """
-    recipes = [read_recipe(path) for path in paths]
-    for recipe in recipes:
+    chosen = [recipes.read(path) for path in paths]
+    for recipe in chosen:
         if odd := set(seeds or ()) - set(recipe["seeds"]):
             raise ValueError(
                 f"{recipe['name']}: {sorted(odd)} are not final seeds of the recipe: {recipe['seeds']}"
             )
-    for recipe in recipes:
+    for recipe in chosen:
         finished = _finished(recipe, home)
         for seed in seeds or recipe["seeds"]:
             label = f"{recipe['name']} seed {seed}"
@@ -84,8 +87,8 @@ def record_run(
     `seconds` is the time of compression, which starts from the dense network.
     """
     images = data.load(recipe["dataset"])
-    dense, dense_origin = train_dense(recipe, seed, images, report, home)
-    model, origin = compressed(recipe, seed, images, report, home)
+    trained = train(recipe, seed, images, report, home)
+    (dense, dense_origin), (model, origin) = trained[0], trained[-1]
     place = home or data.HOME
     file = place / "models" / f"{recipe['name']}-seed{seed}.admm"
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +109,12 @@ def record_run(
         "file": str(file.relative_to(place.parent)),
         "file_bytes": file.stat().st_size,
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
-        "seconds": origin["seconds"],
+        "seconds": round(sum(each["seconds"] for _, each in trained[1:]), 1),
+        "stages": [
+            {"name": stage.name, "epochs": stage.settings["epochs"], "seconds": each["seconds"],
+             "commit": each["provenance"]["commit"]}
+            for stage, (_, each) in zip(stages(recipe), trained, strict=True)
+        ],
         "dense_test_correct": records.pack_bits(dense_test.correct),
         "test_correct": records.pack_bits(test.correct),
         "provenance": origin["provenance"],
@@ -116,57 +124,117 @@ def record_run(
     return run
 
 
-def train_dense(
+@dataclass(frozen=True)
+class Stage:
+    """A stage of training: what it does, on what, and how many epochs went before."""
+
+    name: str
+    settings: dict[str, Any]
+    before: int
+
+
+def stages(recipe: Recipe) -> list[Stage]:
+    """The stages of a recipe: dense, then per step ADMM and retraining (or magnitude pruning, retrained).
+
+    `magnitude` spends ADMM's epochs on retraining too, so that both methods train equally long. Sources:
+    1804.03294, Section 4 (one step); 1810.07378, Section 3 (several); 1510.00149, Section 2 (magnitude).
+    """
+    shared = {name: recipe[name] for name in ("model", "dataset", "shift_pixels", "batch_size", "precision")}
+    wanted = [("dense", recipe["dense"])]
+    taught = {"distill": recipe["distill"]} if "distill" in recipe else {}
+    for step in recipes.steps(recipe):
+        keep = {"keep": step["keep"], **taught}
+        if recipe["method"] == "admm":
+            wanted += [("admm", {**step["admm"], **keep}), ("retrain", {**step["retrain"], **keep})]
+        else:
+            epochs = step["admm"]["epochs"] + step["retrain"]["epochs"]
+            wanted += [("magnitude", {**step["retrain"], "epochs": epochs, **keep})]
+    before = [0, *accumulate(settings["epochs"] for _, settings in wanted)]
+    return [
+        Stage(name, {**shared, **settings}, count)
+        for (name, settings), count in zip(wanted, before, strict=False)
+    ]
+
+
+def train(
     recipe: Recipe, seed: int, images: data.Data, report: Report = _silent, home: Path | None = None
-) -> tuple[nn.Module, dict[str, Any]]:
-    """The dense network of a seed and its origin; recipes with the same dense stage share it."""
+) -> list[tuple[nn.Module, dict[str, Any]]]:
+    """The network after each stage, as a plain module, with its origin (seconds, provenance).
 
-    def train() -> nn.Module:
-        network = models.create(recipe["model"], seed)
-        fit(
-            network,
-            images,
-            seed=seed,
-            progress=_told(report, "dense"),
-            **recipe["dense"],
-            **_common(recipe),
-        )
-        return network
-
-    shared = ("model", "dataset", "shift_pixels", "batch_size", "precision", "dense")
-    return _cached("dense", {name: recipe[name] for name in shared}, seed, train, home)
-
-
-def compressed(
-    recipe: Recipe, seed: int, images: data.Data, report: Report = _silent, home: Path | None = None
-) -> tuple[nn.Module, dict[str, Any]]:
-    """The pruned and retrained network of a seed as a plain module, and its origin."""
-
-    def train() -> nn.Module:
-        dense, _ = train_dense(recipe, seed, images, report, home)
-        return bake(compress(dense, recipe, seed, images, report))
-
-    unnamed = {name: value for name, value in recipe.items() if name not in ("name", "title", "seeds")}
-    return _cached(recipe["method"], unnamed, seed, train, home)
-
-
-def _cached(
-    stage: str, settings: dict[str, Any], seed: int, train: Callable[[], nn.Module], home: Path | None
-) -> tuple[nn.Module, dict[str, Any]]:
-    """What `train` gives and its origin (seconds, provenance), kept so that a killed run resumes."""
-    key = hashlib.sha256(json.dumps([seed, settings], sort_keys=True).encode()).hexdigest()[:16]
+    Finished stages are kept and shared by all recipes that begin alike; within a stage, a killed run goes
+    on from its last epoch. The dense network is the first, and the teacher where the recipe asks for one.
+    """
     folder = home / "cache" if home else cache_folder()
-    path = folder / f"{stage}-{settings['model']}-seed{seed}-{key}.safetensors"
-    if not path.exists():
-        provenance, started = records.provenance(), perf_counter()
-        network = train()
-        origin = {"seconds": round(perf_counter() - started, 1), "provenance": provenance}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}")
-        tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-        save_file(tensors, partial, metadata={"origin": json.dumps(origin)})
-        os.replace(partial, path)
-    network = models.create(settings["model"], seed)
+    results: list[tuple[nn.Module, dict[str, Any]]] = []
+    chain: list[Any] = [seed]
+    for stage in stages(recipe):
+        chain.append([stage.name, stage.settings])
+        key = hashlib.sha256(json.dumps(chain, sort_keys=True).encode()).hexdigest()[:16]
+        path = folder / f"{stage.name}-{recipe['model']}-seed{seed}-{key}.safetensors"
+        if not path.exists():
+            network = models.create(recipe["model"], seed)
+            if results:
+                network.load_state_dict(results[-1][0].state_dict())
+            provenance, started = records.provenance(), perf_counter()
+            unfinished = path.with_suffix(".unfinished")
+            _run(stage, network, results[0][0] if results else None, images, seed, report, unfinished)
+            _keep(network, path, {"seconds": round(perf_counter() - started, 1), "provenance": provenance})
+            unfinished.unlink(missing_ok=True)
+        results.append(_kept(path, recipe["model"]))
+    return results
+
+
+def _run(
+    stage: Stage, network: nn.Module, dense: nn.Module | None, images: data.Data, seed: int, report: Report,
+    unfinished: Path,
+) -> None:  # fmt: skip
+    """One stage, on `network`, in place; what was pruned before it stays so (masked ADMM)."""
+    settings, admm = stage.settings, None
+    sets = {name: Sparse(keep=keep) for name, keep in settings.get("keep", {}).items()}
+    _hold_zeros(network, list(sets))
+    if stage.name == "admm":
+        growth = geometric(1, settings["rho_growth"], settings["epochs"])
+        admm = ADMM(network, sets, settings["rho"], growth)
+    elif stage.name == "magnitude":
+        ADMM(network, sets).finalize()
+    fit(
+        network,
+        images,
+        settings["epochs"],
+        admm=admm,
+        lr=settings["lr"],
+        teacher=Teacher(dense, **settings["distill"]) if "distill" in settings else None,
+        batch_size=settings["batch_size"],
+        augment=data.shifts(settings["shift_pixels"]) if settings["shift_pixels"] else None,
+        precision=settings["precision"],
+        seed=1000 * seed + stage.before,
+        resume=unfinished,
+        progress=_told(report, stage.name),
+    )
+    if admm is not None:
+        admm.finalize()
+    bake(network)
+
+
+@torch.no_grad()
+def _hold_zeros(network: nn.Module, names: list[str]) -> None:
+    """Hold the zeros that a plain network has from the stage before."""
+    for name in names:
+        weight = getattr(*resolve(network, name))
+        if bool((weight == 0).any()):
+            hold(*resolve(network, name), weight.clone(), Mask(weight != 0))
+
+
+def _keep(network: nn.Module, path: Path, origin: dict[str, Any]) -> None:
+    partial = path.with_suffix(f".{os.getpid()}")
+    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, partial, metadata={"origin": json.dumps(origin)})
+    os.replace(partial, path)
+
+
+def _kept(path: Path, model: str) -> tuple[nn.Module, dict[str, Any]]:
+    network = models.create(model)
     network.load_state_dict(load_file(path))
     with safe_open(path, "pt") as file:
         return network, json.loads(file.metadata()["origin"])
@@ -175,41 +243,6 @@ def _cached(
 def cache_folder() -> Path:
     """Where finished stages wait for the next one: $ADMM_CACHE, or the user's cache folder."""
     return Path(os.environ.get("ADMM_CACHE") or Path.home() / ".cache" / "admm_lib")
-
-
-def compress(
-    model: nn.Module, recipe: Recipe, seed: int, images: data.Data, report: Report = _silent
-) -> nn.Module:
-    """One-shot pruning by the recipe's method, then masked retraining; the model is changed in place.
-
-    `magnitude` spends ADMM's epochs on retraining too, so that both methods train equally long. With
-    `distill` the network as it was before teaches it in both stages. Sources: 1804.03294, Section 4
-    (admm); 1510.00149, Section 2 (magnitude, in one step).
-    """
-    sets = {name: Sparse(keep=keep) for name, keep in recipe["keep"].items()}
-    stage, retrain = dict(recipe["admm"]), dict(recipe["retrain"])
-    common = _common(recipe)
-    if "distill" in recipe:
-        common["teacher"] = Teacher(copy.deepcopy(model), **recipe["distill"])
-    growth = geometric(1, stage.pop("rho_growth"), stage["epochs"])
-    admm = ADMM(model, sets, rho=stage.pop("rho"), schedule=growth)
-    if recipe["method"] == "admm":
-        told = _told(report, "ADMM")
-        fit(model, images, admm=admm, seed=seed + 1000, progress=told, **stage, **common)
-    else:
-        retrain["epochs"] += stage["epochs"]
-    admm.finalize()
-    fit(model, images, seed=seed + 2000, progress=_told(report, "retrain"), **retrain, **common)
-    return model
-
-
-def _common(recipe: Recipe) -> dict[str, Any]:
-    augment = data.shifts(recipe["shift_pixels"]) if recipe["shift_pixels"] else None
-    return {
-        "batch_size": recipe["batch_size"],
-        "precision": recipe["precision"],
-        "augment": augment,
-    }
 
 
 def _told(report: Report, stage: str) -> Callable[[Epoch], None]:

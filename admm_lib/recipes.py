@@ -18,9 +18,11 @@ Recipe = dict[str, Any]
 FIELDS: dict[str, type] = {
     "name": str, "title": str, "model": str, "dataset": str, "track": str, "method": str,
     "seeds": list, "shift_pixels": int, "batch_size": int, "precision": str,
-    "dense": dict, "keep": dict, "admm": dict, "retrain": dict,
+    "dense": dict,
 }  # fmt: skip
-OPTIONAL: dict[str, type] = {"distill": dict}
+# Fields of a one-shot recipe itself, or of each of its `steps`.
+STEP: dict[str, type] = {"keep": dict, "admm": dict, "retrain": dict}
+OPTIONAL: dict[str, type] = {**STEP, "steps": list, "distill": dict}
 CHOICES: dict[str, tuple[str, ...]] = {
     "method": ("admm", "magnitude"),
     "track": ("from-lenet5", "from-lenet300", "free"),
@@ -37,7 +39,7 @@ STAGES: dict[str, tuple[str, ...]] = {
 }
 
 
-def read_recipe(path: str | Path) -> Recipe:
+def read(path: str | Path) -> Recipe:
     """A recipe, checked whole before any work: fields, types, names, layers and budgets.
 
     Raises FileNotFoundError, or ValueError naming the file, the field and the remedy.
@@ -52,39 +54,79 @@ def read_recipe(path: str | Path) -> Recipe:
     return recipe
 
 
+def steps(recipe: Recipe) -> list[dict[str, dict]]:
+    """The steps of pruning, each with `keep`, `admm` and `retrain`; the recipe itself is the only one of
+    a one-shot recipe.
+    """
+    return recipe["steps"] if "steps" in recipe else [{name: recipe[name] for name in STEP}]
+
+
 def _problems(recipe: object, stem: str) -> Iterator[str]:
     """What is wrong with a recipe; each line may rely on the ones before it being in order."""
     if not isinstance(recipe, dict):
         yield "a recipe is a mapping of fields"
-    known = FIELDS | OPTIONAL
-    for name in sorted(FIELDS.keys() | recipe.keys()):
-        if name not in known:
-            yield f"unknown field {name!r}; the fields are {', '.join(known)}"
-        if name not in recipe:
-            yield f"the field {name!r} is missing"
-        if not isinstance(recipe[name], known[name]):
-            yield f"{name} must be a {known[name].__name__}, but is {recipe[name]!r}"
+    yield from _misfielded(recipe, FIELDS if "steps" in recipe else FIELDS | STEP, OPTIONAL)
+    if both := [name for name in STEP if name in recipe and "steps" in recipe]:
+        yield f"{both[0]} belongs into each of the steps, not beside them"
     yield from _misnumbered(recipe)
     if recipe["name"] != stem:
         yield f"name is {recipe['name']!r}, but must be the file's, {stem!r}"
     for name, known in CHOICES.items():
         if recipe[name] not in known:
             yield f"{name} must be one of {', '.join(known)}, but is {recipe[name]!r}"
-    yield from _misstaged(recipe)
     if recipe["track"] not in (f"from-{recipe['model']}", "free"):
         yield f"track must be from-{recipe['model']} or free, but is {recipe['track']!r}"
-    yield from _misfits(recipe["model"], recipe["keep"])
+    yield from _misstaged(recipe)
+    yield from _misstepped(recipe)
 
 
-def _misstaged(recipe: Recipe) -> Iterator[str]:
+def _misfielded(found: Recipe, needed: dict[str, type], allowed: dict[str, type]) -> Iterator[str]:
+    """What is wrong with the fields of a mapping."""
+    known = needed | allowed
+    for name in sorted(needed.keys() | found.keys()):
+        if name not in known:
+            yield f"unknown field {name!r}; the fields are {', '.join(known)}"
+        if name not in found:
+            yield f"the field {name!r} is missing"
+        if not isinstance(found[name], known[name]):
+            yield f"{name} must be a {known[name].__name__}, but is {found[name]!r}"
+
+
+def _misstepped(recipe: Recipe) -> Iterator[str]:
+    """What is wrong with the steps: their form, or a layer that grows again."""
+    if not steps(recipe):
+        yield "steps names no step"
+    before: dict[str, int] = {}
+    for number, step in enumerate(steps(recipe), 1):
+        where = f"step {number}: " if "steps" in recipe else ""
+        for problem in _misformed(step, recipe["model"]):
+            yield where + problem
+        for name, keep in step["keep"].items():
+            if keep > before.get(name, keep):
+                yield f"{where}{name} keeps {keep}, more than the {before[name]} of the step before"
+        if odd := before.keys() - step["keep"].keys():
+            yield f"{where}{sorted(odd)[0]} was pruned in the step before and has no budget here"
+        before = step["keep"]
+
+
+def _misformed(step: object, model: str) -> Iterator[str]:
+    """What is wrong with one step by itself."""
+    if not isinstance(step, dict):
+        yield f"a step is a mapping of {', '.join(STEP)}, not {step!r}"
+    yield from _misfielded(step, STEP, {})
+    yield from _misstaged(step)
+    yield from _misfits(model, step["keep"])
+
+
+def _misstaged(found: Recipe) -> Iterator[str]:
     """What is wrong with the stages of training."""
     for stage, fields in STAGES.items():
-        if stage not in recipe:  # an optional one
+        if stage not in found:
             continue
-        if set(recipe[stage]) != set(fields):
-            found = ", ".join(recipe[stage]) or "nothing"
-            yield f"{stage} needs exactly {', '.join(fields)}, but has {found}"
-        for name, value in recipe[stage].items():
+        if set(found[stage]) != set(fields):
+            given = ", ".join(found[stage]) or "nothing"
+            yield f"{stage} needs exactly {', '.join(fields)}, but has {given}"
+        for name, value in found[stage].items():
             if type(value) not in ((int,) if name == "epochs" else (int, float)) or value <= 0:
                 yield f"{stage}: {name} must be a positive number, but is {value!r}"
             elif name == "weight" and value > 1:

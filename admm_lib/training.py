@@ -68,14 +68,15 @@ def fit(
 ) -> list[Epoch]:
     """Train `model` in place, with ADMM's penalty and one update per epoch when `admm` is given.
 
-    `data` is a data set or split of this library (shuffled by `seed`, augmented), or any iterable of
-    (inputs, targets) with a loss of your own (default: cross-entropy). The optimizer is Adam at `lr`
-    unless given; `schedule` is "one-cycle" (up over the first tenth, then cosine down to zero; the
-    default) or "constant" (the default with ADMM). A `teacher` adds distillation to the loss. `validate`
-    (by default `data.val` of a data set) is evaluated by `metric` after each epoch, and `keep_best` ends
-    on the epoch where that was highest. `resume` names a file that keeps the state after each epoch: the
-    same call goes on from there, to the same end. `stop` ends training after the current step. The
-    optimizer's own learning rates are the same afterwards as before.
+    `data` is a data set or split of this library (epoch e is shuffled and augmented by seed + e, so the
+    batches of two calls are those of one long call where the second has the seed + epochs of the first),
+    or any iterable of (inputs, targets) with a loss of your own (default: cross-entropy). The optimizer
+    is Adam at `lr` unless given; `schedule` is "one-cycle" (up over the first tenth, then cosine down to
+    zero; the default) or "constant" (the default with ADMM). A `teacher` adds distillation to the loss.
+    `validate` (by default `data.val` of a data set) is evaluated by `metric` after each epoch, and
+    `keep_best` ends on the epoch where that was highest. `resume` names a file that keeps the state after
+    each epoch: the same call goes on from there, to the same end. `stop` ends training after the current
+    step. The optimizer's own learning rates are the same afterwards as before.
 
     Raises ValueError for bad arguments and DivergenceError, naming the step, when loss or weights are not
     finite.
@@ -91,7 +92,6 @@ def fit(
     optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=lr, fused=True)
     steps = _steps(train, batch_size)
     fabric = _fabric(accelerator, precision)
-    generator = torch.Generator().manual_seed(seed)
     best: tuple[float, dict] = (-math.inf, {})
     with _rates_kept(optimizer):
         scheduler = _scheduler(optimizer, schedule, steps and epochs * steps)
@@ -100,12 +100,13 @@ def fit(
         admm = admm and admm.to(fabric.device)
         teacher = teacher and teacher.ready(fabric.device)
         parts = {"model": model, "optimizer": optimizer, "schedule": scheduler, "admm": admm}
-        checkpoint = resume and Checkpoint(resume, parts, generator)
+        checkpoint = resume and Checkpoint(resume, parts)
         history = [Epoch(*each) for each in checkpoint.read().get("history", ())] if checkpoint else []
         with _reporting(progress, epochs, len(history)) as report:
             for number in range(len(history) + 1, epochs + 1):
                 started = perf_counter()
                 wrapped.train()
+                generator = torch.Generator().manual_seed(seed + number)
                 batches = stream(train, batch_size, generator, augment)
                 mean_loss = _epoch(
                     fabric, wrapped, optimizer, scheduler, batches, loss, teacher, admm, stop, number

@@ -1,6 +1,7 @@
 """Recipes are checked whole before work starts; runs resume, and a run is what its recipe says."""
 
 import json
+from itertools import pairwise
 
 import pytest
 import torch
@@ -15,6 +16,13 @@ TINY = {
     "dense": {"epochs": 2, "lr": 0.002}, "keep": {"fc1.weight": 3000, "fc2.weight": 900, "fc3.weight": 300},
     "admm": {"epochs": 2, "lr": 0.001, "rho": 0.001, "rho_growth": 10}, "retrain": {"epochs": 2, "lr": 0.002},
 }  # fmt: skip
+
+
+STEP = {name: TINY[name] for name in recipes.STEP}
+
+
+def stepped(*steps):
+    return {**dict.fromkeys(STEP), "steps": list(steps)}
 
 
 def written(folder, **changes):
@@ -53,6 +61,19 @@ def elsewhere(tmp_path, monkeypatch):
         ({"keep": {"fc3.weight": 1001}}, "keep=1001 is more than its 1000 weights"),
         ({"keep": {}}, "keep names no layer"),
         ({"admm": {"epochs": 2}}, "admm needs exactly"),
+        ({"steps": []}, "keep belongs into each of the steps"),
+        ({"keep": None, "admm": None, "retrain": None, "steps": []}, "steps names no step"),
+        (stepped(7), "step 1: a step is a mapping of keep, admm, retrain, not 7"),
+        (stepped({"keep": {}}), "step 1: the field 'admm' is missing"),
+        (stepped(STEP, {**STEP, "lr": 1}), "step 2: unknown field 'lr'"),
+        (
+            stepped(STEP, {**STEP, "keep": {"fc1.weight": 4}}),
+            "step 2: fc2.weight was pruned in the step before",
+        ),
+        (
+            stepped(STEP, {**STEP, "keep": {**TINY["keep"], "fc1.weight": 3001}}),
+            "step 2: fc1.weight keeps 3001, more than the 3000 of the step before",
+        ),
         ({"dense": {"epochs": 0, "lr": 0.1}}, "dense: epochs must be"),
         ({"retrain": {"epochs": 2, "lr": -1}}, "retrain: lr must be"),
         ({"distill": {"temperature": 4}}, "distill needs exactly temperature, weight"),
@@ -64,7 +85,7 @@ def elsewhere(tmp_path, monkeypatch):
 )
 def test_a_wrong_recipe_is_refused_with_the_reason(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message) as caught:
-        recipes.read_recipe(written(tmp_path, **changes))
+        recipes.read(written(tmp_path, **changes))
     assert str(caught.value).startswith("tiny.yaml: ")
     assert "\n" not in str(caught.value)
 
@@ -72,14 +93,14 @@ def test_a_wrong_recipe_is_refused_with_the_reason(tmp_path, changes, message):
 def test_what_is_not_yaml_and_what_is_not_there(tmp_path):
     (tmp_path / "bad.yaml").write_text("a: [1,")
     with pytest.raises(ValueError, match=r"bad\.yaml is not YAML"):
-        recipes.read_recipe(tmp_path / "bad.yaml")
+        recipes.read(tmp_path / "bad.yaml")
     with pytest.raises(FileNotFoundError):
-        recipes.read_recipe(tmp_path / "none.yaml")
+        recipes.read(tmp_path / "none.yaml")
 
 
 @pytest.mark.parametrize("path", sorted((data.HOME / "recipes").glob("*.yaml")), ids=lambda p: p.stem)
 def test_the_committed_recipes_are_in_order(path):
-    recipe = recipes.read_recipe(path)
+    recipe = recipes.read(path)
     assert min(recipe["seeds"]) >= 100  # final seeds; lower ones are for tuning
 
 
@@ -97,37 +118,111 @@ def test_a_run_is_recorded_with_the_file_it_was_measured_on(elsewhere, method):
     assert json.loads(json.dumps(run)) == run
 
 
-def test_finished_seeds_are_skipped_and_the_dense_stage_is_shared(elsewhere, monkeypatch):
+def test_finished_seeds_are_skipped_and_equal_stages_are_shared(elsewhere, monkeypatch):
     path = written(elsewhere)
     said = []
     pipelines.run_recipes([path], report=said.append)
     pipelines.run_recipes([path], report=said.append)
     assert said[-1] == "tiny seed 107: recorded already"
     trained = []
-    monkeypatch.setattr(pipelines, "fit", lambda *_, **__: trained.append("stage"))
-    pipelines.train_dense({**TINY, "method": "magnitude"}, 107, al.data.load("digits"))
-    pipelines.compressed(TINY, 107, al.data.load("digits"))
-    assert not trained  # the same dense stage, whatever the method; and the compressed network is kept too
-    pipelines.train_dense({**TINY, "shift_pixels": 0}, 107, al.data.load("digits"))
-    assert trained == ["stage"]
+    monkeypatch.setattr(pipelines, "fit", lambda *args, **_: trained.append(args[2]))
+    images = al.data.load("digits")
+    pipelines.train(TINY, 107, images)
+    assert not trained  # finished stages are kept
+    pipelines.train({**TINY, "method": "magnitude"}, 107, images)
+    assert trained == [4]  # the same dense stage, whatever the method
+    pipelines.train({**TINY, "retrain": {"epochs": 1, "lr": 0.002}}, 107, images)
+    assert trained == [4, 1]  # dense and ADMM are the same
+    pipelines.train({**TINY, "shift_pixels": 0}, 107, images)
+    assert trained == [4, 1, 2, 2, 2]  # nothing is
+    pipelines.train(TINY, 108, images)
+    assert trained == [4, 1, 2, 2, 2, 2, 2, 2]
 
 
-def test_an_interrupted_run_starts_again_from_the_last_finished_stage(elsewhere, monkeypatch):
-    real, calls = pipelines.fit, []
+class Killed(Exception):
+    pass
 
-    def dies_in_retraining(*args, **more):
-        calls.append(args[2] if len(args) > 2 else more["epochs"])
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return real(*args, **more)
 
-    monkeypatch.setattr(pipelines, "fit", dies_in_retraining)
-    with pytest.raises(KeyboardInterrupt):
-        pipelines.run_recipes([written(elsewhere)])
-    assert records.names() == []  # nothing half-done is recorded
-    pipelines.run_recipes([written(elsewhere)])
-    assert len(calls) == 5  # dense, ADMM, killed; then ADMM and retraining, but not dense
-    assert [run["seed"] for run in records.read("tiny")["runs"]] == [107]
+@pytest.mark.parametrize("last", range(1, 9))
+def test_a_killed_run_goes_on_from_its_last_epoch_to_the_same_end(elsewhere, last):
+    """Killed after each of the epochs: of dense, ADMM, retraining, ADMM, ..., before it is kept."""
+    recipe = {name: value for name, value in TINY.items() if name not in recipes.STEP}
+    first = {name: TINY[name] for name in recipes.STEP}
+    second = {**first, "keep": {"fc1.weight": 1500, "fc2.weight": 500, "fc3.weight": 200}}
+    recipe |= {"steps": [{**first, "retrain": {"epochs": 1, "lr": 0.002}}, second]}
+    images, epochs = al.data.load("digits"), []
+
+    def killed(line):
+        epochs.append(line)
+        if len(epochs) == last:
+            raise Killed
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        unbroken = pipelines.train(recipe, 107, images, home=elsewhere / "unbroken")
+        with pytest.raises(Killed):
+            pipelines.train(recipe, 107, images, report=killed, home=elsewhere / "broken")
+        again = []
+        resumed = pipelines.train(recipe, 107, images, report=again.append, home=elsewhere / "broken")
+    finally:
+        torch.set_num_threads(threads)
+    assert len(again) == 2 + 2 + 1 + 2 + 2 - (last - 1)  # only the killed epoch is trained again
+    for (model, _), (expected, _) in zip(resumed, unbroken, strict=True):
+        assert all(map(torch.equal, model.parameters(), expected.parameters()))
+    assert not list((elsewhere / "broken" / "cache").glob("*.unfinished"))
+
+
+def test_what_a_step_pruned_stays_pruned_in_the_next(elsewhere):
+    """Masked ADMM and masked retraining, for as many steps as the recipe has."""
+    steps = [
+        {"keep": {"fc1.weight": n, "fc2.weight": n // 2}, "admm": TINY["admm"], "retrain": TINY["retrain"]}
+        for n in (2000, 900, 400)
+    ]
+    recipe = {name: value for name, value in TINY.items() if name not in recipes.STEP} | {"steps": steps}
+    networks = [model for model, _ in pipelines.train(recipe, 107, al.data.load("digits"), home=elsewhere)]
+    assert len(networks) == 1 + 2 * 3
+    for name, counts in {
+        "fc1": (2000, 2000, 900, 900, 400, 400),
+        "fc2": (1000, 1000, 450, 450, 200, 200),
+    }.items():
+        supports = [model.get_submodule(name).weight != 0 for model in networks]
+        assert [int(each.sum()) for each in supports[1:]] == list(counts)
+        assert all(bool((later <= earlier).all()) for earlier, later in pairwise(supports))
+    assert (networks[-1].fc3.weight != 0).all()  # it has no budget
+
+
+def test_methods_see_the_same_batches_in_the_same_order(elsewhere, monkeypatch):
+    """ADMM's epochs and its retraining's are shuffled as those of the rival, which has one stage."""
+    seen = {}
+    for method in ("admm", "magnitude"):
+        orders = []
+        real = data.Split.batches
+
+        def batches(split, size, generator=None, augment=None, orders=orders, real=real):
+            if generator is not None:
+                orders.append(generator.initial_seed())
+            return real(split, size, generator, augment)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(data.Split, "batches", batches)
+            pipelines.train({**TINY, "method": method}, 107, al.data.load("digits"), home=elsewhere / method)
+        seen[method] = orders
+    assert seen["admm"] == seen["magnitude"] == list(range(107_001, 107_007))
+
+
+def test_the_dense_network_is_the_teacher(elsewhere, monkeypatch):
+    teachers = []
+    real = pipelines.fit
+    monkeypatch.setattr(
+        pipelines, "fit", lambda *args, **more: (teachers.append(more["teacher"]), real(*args, **more))
+    )
+    recipe = {**TINY, "distill": {"temperature": 3, "weight": 0.5}}
+    (dense, _), *_ = pipelines.train(recipe, 107, al.data.load("digits"))
+    assert teachers[0] is None
+    for teacher in teachers[1:]:
+        assert (teacher.temperature, teacher.weight) == (3, 0.5)
+        assert all(map(torch.equal, teacher.model.parameters(), dense.parameters()))
 
 
 def test_other_seeds_than_the_final_ones_are_not_recorded(elsewhere):
@@ -140,20 +235,6 @@ def test_a_changed_recipe_does_not_mix_with_old_runs(elsewhere):
     pipelines.run_recipes([written(elsewhere)], report=lambda line: None)
     with pytest.raises(ValueError, match=r"tiny.*another recipe.*rename"):
         pipelines.run_recipes([written(elsewhere, seeds=[108], batch_size=32)], report=lambda line: None)
-
-
-def test_the_same_seed_gives_the_same_network(elsewhere):
-    images = al.data.load("digits")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        first, second = (
-            pipelines.compress(pipelines.train_dense(TINY, 107, images)[0], TINY, 107, images)
-            for _ in range(2)
-        )
-    finally:
-        torch.set_num_threads(threads)
-    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
 def test_a_home_of_its_own_trains_everything_again_and_leaves_the_project_alone(elsewhere):

@@ -111,7 +111,7 @@ def test_there_are_records():
 @pytest.mark.parametrize("name", COMMITTED)
 def test_a_record_holds_its_committed_recipe_and_all_its_seeds(name):
     found = records.read(name)
-    recipe = recipes.read_recipe(data.HOME / "recipes" / f"{name}.yaml")
+    recipe = recipes.read(data.HOME / "recipes" / f"{name}.yaml")
     assert found["recipe"] == recipe
     assert [each["seed"] for each in found["runs"]] == recipe["seeds"]
     accuracies = [each["test_accuracy"] for each in found["runs"]]

@@ -86,10 +86,9 @@ def test_fit_is_the_loop_that_it_stands_for():
     admm, twin = al.ADMM(model, sets, rho=0.1), al.ADMM(other, sets, rho=0.1)
     history = al.fit(model, SMALL, 2, admm=admm, lr=1e-2, batch_size=64, seed=5)
     optimizer = torch.optim.Adam(other.parameters(), lr=1e-2, fused=True)
-    generator = torch.Generator().manual_seed(5)
     for epoch in range(2):
         total = 0.0
-        for x, y in SMALL.train.batches(64, generator):
+        for x, y in SMALL.train.batches(64, torch.Generator().manual_seed(5 + epoch + 1)):
             loss = F.cross_entropy(other(x), y)
             loss.backward()
             twin.add_penalty_gradient()
