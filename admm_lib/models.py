@@ -1,7 +1,7 @@
 """The networks of the papers, with the layer names that recipes and files use."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from safetensors.torch import load_file
@@ -63,6 +63,24 @@ def create(name: str, seed: int | None = None) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(seed)
         return ARCHITECTURES[name]()
+
+
+def with_dropout(network: nn.Sequential, shares: Mapping[str, float]) -> nn.Sequential:
+    """The same network with the same weights, which drops a share of a layer's inputs while training.
+
+    `shares` maps layers by name to shares from 0 to below 1. Raises ValueError for other values and
+    unknown layers. Source: Srivastava et al. 2014 (JMLR 15, 1929-1958).
+    """
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    if unknown := shares.keys() - dict(network.named_children()).keys():
+        raise ValueError(f"dropout: the network has no layer {sorted(unknown)[0]!r}")
+    for name, layer in network.named_children():
+        if not 0 <= shares.get(name, 0) < 1:
+            raise ValueError(f"dropout: the share of {name} lies from 0 to below 1, but is {shares[name]!r}")
+        if name in shares:
+            layers[f"drop_{name}"] = nn.Dropout(shares[name])
+        layers[name] = layer
+    return nn.Sequential(layers)
 
 
 def pretrained(name: str, dataset: str = "mnist") -> nn.Module:

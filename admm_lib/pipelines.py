@@ -20,6 +20,7 @@ from .admm import ADMM
 from .constraints import Sparse
 from .distillation import Teacher
 from .evaluation import evaluate
+from .models import with_dropout
 from .names import resolve
 from .parametrizations import Mask, bake, hold
 from .recipes import Recipe
@@ -198,7 +199,7 @@ def _run(
     elif stage.name == "magnitude":
         ADMM(network, sets).finalize()
     fit(
-        network,
+        with_dropout(network, settings["dropout"]) if "dropout" in settings else network,
         images,
         settings["epochs"],
         admm=admm,

@@ -32,7 +32,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 FIRST_SEED = 100
 STAGES: dict[str, tuple[str, ...]] = {
-    "dense": ("epochs", "lr"),
+    "dense": ("epochs", "lr"),  # and, where wanted, "dropout"
     "admm": ("epochs", "lr", "rho", "rho_growth"),
     "retrain": ("epochs", "lr"),
     "distill": ("temperature", "weight"),
@@ -77,6 +77,8 @@ def _problems(recipe: object, stem: str) -> Iterator[str]:
     if recipe["track"] not in (f"from-{recipe['model']}", "free"):
         yield f"track must be from-{recipe['model']} or free, but is {recipe['track']!r}"
     yield from _misstaged(recipe)
+    if "dropout" in recipe["dense"]:
+        yield from _misdropped(recipe["model"], recipe["dense"]["dropout"])
     yield from _misstepped(recipe)
 
 
@@ -123,14 +125,24 @@ def _misstaged(found: Recipe) -> Iterator[str]:
     for stage, fields in STAGES.items():
         if stage not in found:
             continue
-        if set(found[stage]) != set(fields):
-            given = ", ".join(found[stage]) or "nothing"
-            yield f"{stage} needs exactly {', '.join(fields)}, but has {given}"
-        for name, value in found[stage].items():
+        given = {name: value for name, value in found[stage].items() if (stage, name) != ("dense", "dropout")}
+        if set(given) != set(fields):
+            yield f"{stage} needs exactly {', '.join(fields)}, but has {', '.join(given) or 'nothing'}"
+        for name, value in given.items():
             if type(value) not in ((int,) if name == "epochs" else (int, float)) or value <= 0:
                 yield f"{stage}: {name} must be a positive number, but is {value!r}"
             elif name == "weight" and value > 1:
                 yield f"{stage}: weight is the teacher's share of the loss, at most 1, but is {value!r}"
+
+
+def _misdropped(model: str, shares: object) -> Iterator[str]:
+    """What is wrong with the shares that the dense network drops."""
+    if not isinstance(shares, dict) or not all(isinstance(p, int | float) for p in shares.values()):
+        yield f"dense: dropout maps layers to the share of their inputs that is dropped, not {shares!r}"
+    try:
+        models.with_dropout(models.create(model, seed=0), shares)
+    except ValueError as error:
+        yield f"dense: {error}"
 
 
 def _misnumbered(recipe: Recipe) -> Iterator[str]:

@@ -125,3 +125,19 @@ def test_pretrained_with_no_checkpoint_at_all(monkeypatch, tmp_path):
 def test_an_unknown_model_lists_the_known_ones(make):
     with pytest.raises(ValueError, match="unknown model 'lenet6': choose one of lenet5, lenet300"):
         make("lenet6")
+
+
+def test_dropout_shares_the_weights_and_acts_in_training_only():
+    model = models.create("lenet5", 0)
+    thinned = models.with_dropout(model, {"fc1": 0.25, "fc2": 0.5})
+    assert [p is q for p, q in zip(model.parameters(), thinned.parameters(), strict=True)] == [True] * 8
+    assert thinned.state_dict().keys() == model.state_dict().keys()
+    x = torch.randn(16, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    assert not torch.equal(thinned(x), thinned(x))
+    assert torch.equal(thinned.eval()(x), model(x))
+    assert [(name, m.p) for name, m in thinned.named_children() if isinstance(m, torch.nn.Dropout)] == [
+        ("drop_fc1", 0.25), ("drop_fc2", 0.5),
+    ]  # fmt: skip
+    for shares, message in (({"fc3": 0.5}, "no layer 'fc3'"), ({"fc1": -0.1}, "share of fc1 lies from 0")):
+        with pytest.raises(ValueError, match=message):
+            models.with_dropout(model, shares)

@@ -76,6 +76,13 @@ def elsewhere(tmp_path, monkeypatch):
         ),
         ({"dense": {"epochs": 0, "lr": 0.1}}, "dense: epochs must be"),
         ({"retrain": {"epochs": 2, "lr": -1}}, "retrain: lr must be"),
+        ({"retrain": {"epochs": 2, "lr": 1, "dropout": {}}}, "retrain needs exactly"),
+        ({"dense": {"epochs": 2, "lr": 1, "dropout": 0.5}}, "dropout maps layers to the share"),
+        (
+            {"dense": {"epochs": 2, "lr": 1, "dropout": {"fc4": 0.5}}},
+            "dropout: the network has no layer 'fc4'",
+        ),
+        ({"dense": {"epochs": 2, "lr": 1, "dropout": {"fc2": 1}}}, "share of fc2 lies from 0 to below 1"),
         ({"distill": {"temperature": 4}}, "distill needs exactly temperature, weight"),
         ({"distill": {"temperature": 0, "weight": 0.9}}, "distill: temperature must be a positive number"),
         ({"distill": {"temperature": 4, "weight": 1.1}}, "distill: weight is the teacher's share"),
@@ -190,6 +197,21 @@ def test_what_a_step_pruned_stays_pruned_in_the_next(elsewhere):
         assert [int(each.sum()) for each in supports[1:]] == list(counts)
         assert all(bool((later <= earlier).all()) for earlier, later in pairwise(supports))
     assert (networks[-1].fc3.weight != 0).all()  # it has no budget
+
+
+def test_dropout_is_of_the_dense_stage_alone(elsewhere, monkeypatch):
+    seen = []
+    real = pipelines.fit
+
+    def watched(network, *args, **more):
+        seen.append([m.p for m in network.modules() if isinstance(m, torch.nn.Dropout)])
+        return real(network, *args, **more)
+
+    monkeypatch.setattr(pipelines, "fit", watched)
+    recipe = {**TINY, "dense": {**TINY["dense"], "dropout": {"fc2": 0.2, "fc3": 0.5}}}
+    networks = pipelines.train(recipe, 107, al.data.load("digits"))
+    assert seen == [[0.2, 0.5], [], []]
+    assert not any(isinstance(m, torch.nn.Dropout) for model, _ in networks for m in model.modules())
 
 
 def test_methods_see_the_same_batches_in_the_same_order(elsewhere, monkeypatch):
