@@ -2,9 +2,11 @@
 
 import math
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from .constraints import Sparse
+from .projections import top_k_mask
 
 PRUNABLE = (nn.Linear, nn.modules.conv._ConvNd)  # not norms, whose few scales carry whole channels
 
@@ -18,17 +20,78 @@ def suggest(model: nn.Module, ratio: float = 20) -> dict[str, Sparse]:
     Raises ValueError for a ratio below 1, one so high that a layer is left without a weight, and for a
     model without such a layer.
     """
-    sizes = {
-        f"{name}.weight" if name else "weight": module.weight.numel()
-        for name, module in model.named_modules()
-        if isinstance(module, PRUNABLE)
-    }
-    if not sizes:
-        raise ValueError("the model has no linear or convolution layer to prune")
+    sizes = {name: weight.numel() for name, weight in prunable(model).items()}
     total = Sparse(ratio=ratio).budget(sum(sizes.values()))
     ends = {next(iter(sizes)), list(sizes)[-1]}
     shares = {name: (2 if name in ends else 1) * math.sqrt(n) for name, n in sizes.items()}
-    keep = _fill(total, shares, sizes)
+    return _sets(_fill(total, shares, sizes), ratio)
+
+
+def uniform(model: nn.Module, ratio: float) -> dict[str, Sparse]:
+    r"""Every layer at the same ratio: keep_i = n_i / ratio, rounded so that the sum is floor(n / ratio).
+
+    Errors as for `suggest`. The usual baseline of pruning papers.
+    """
+    sizes = {name: weight.numel() for name, weight in prunable(model).items()}
+    total = Sparse(ratio=ratio).budget(sum(sizes.values()))
+    return _sets(_fill(total, dict(sizes), sizes), ratio)
+
+
+def by_magnitude(model: nn.Module, ratio: float) -> dict[str, Sparse]:
+    r"""What each layer has among the floor(n / ratio) largest |w| of the whole network.
+
+    One threshold for all layers. Errors as for `suggest`. Source: 1510.00149, Section 2, made global.
+    """
+    return _by_score({name: weight.abs() for name, weight in prunable(model).items()}, ratio)
+
+
+def by_lamp(model: nn.Module, ratio: float) -> dict[str, Sparse]:
+    r"""What each layer has among the floor(n / ratio) largest LAMP scores of the whole network.
+
+    score(w_u) = w_u^2 / sum_{v : |w_v| >= |w_u|} w_v^2 within its layer: how much of what would be left
+    of the layer's energy goes with u. Errors as for `suggest`. Source: the LAMP score of Lee et al. 2021
+    (2010.07611).
+    """
+    return _by_score({name: lamp_scores(weight) for name, weight in prunable(model).items()}, ratio)
+
+
+def together(model: nn.Module, ratio: float) -> dict[tuple[str, ...], Sparse]:
+    """One budget of floor(n / ratio) over all layers: ADMM's own projection then decides who gets what."""
+    weights = prunable(model)
+    total = Sparse(ratio=ratio).budget(sum(weight.numel() for weight in weights.values()))
+    return {tuple(weights): Sparse(keep=total)}
+
+
+def prunable(model: nn.Module) -> dict[str, Tensor]:
+    """The weights of linear and convolution layers by name; ValueError where there is none."""
+    found = {
+        f"{name}.weight" if name else "weight": module.weight.detach()
+        for name, module in model.named_modules()
+        if isinstance(module, PRUNABLE)
+    }
+    if not found:
+        raise ValueError("the model has no linear or convolution layer to prune")
+    return found
+
+
+def lamp_scores(weight: Tensor) -> Tensor:
+    """The LAMP score of each weight, shaped like `weight`, in double precision; 0 for a layer of zeros."""
+    energy = weight.detach().double().reshape(-1).square()
+    ordered, order = energy.sort(stable=True)
+    left = ordered.flip(0).cumsum(0).flip(0)  # of the weight itself and all that are larger
+    scores = torch.empty_like(energy)
+    scores[order] = ordered / left.clamp_min(torch.finfo(torch.float64).tiny)
+    return scores.reshape(weight.shape)
+
+
+def _by_score(scores: dict[str, Tensor], ratio: float) -> dict[str, Sparse]:
+    joined = torch.cat([each.reshape(-1).double() for each in scores.values()])
+    kept = top_k_mask(joined, Sparse(ratio=ratio).budget(joined.numel()))
+    counts = [int(part.sum()) for part in kept.split([each.numel() for each in scores.values()])]
+    return _sets(dict(zip(scores, counts, strict=True)), ratio)
+
+
+def _sets(keep: dict[str, int], ratio: float) -> dict[str, Sparse]:
     if empty := [name for name in keep if keep[name] == 0]:
         raise ValueError(f"ratio={ratio:g} would leave {empty[0]} without a weight: lower it")
     return {name: Sparse(keep=count) for name, count in keep.items()}

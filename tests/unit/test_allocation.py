@@ -1,11 +1,13 @@
 """`suggest`: exact totals, spared ends, nothing above a layer's size."""
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
 import admm_lib as al
+from admm_lib import allocation
 from admm_lib.allocation import _fill
 
 
@@ -43,3 +45,56 @@ def test_errors_name_the_problem():
         al.suggest(nn.BatchNorm1d(3))
     with pytest.raises(ValueError, match="ratio is weights per nonzero weight, 1 or more"):
         al.suggest(nn.Linear(2, 2), 0.5)
+
+
+def two_layers(first, second):
+    """A network of two linear layers with the given weights."""
+    layers = [nn.Linear(len(values), 1) for values in (first, second)]
+    for layer, values in zip(layers, (first, second), strict=True):
+        layer.weight.data = torch.tensor([values])
+    return nn.Sequential(*layers)
+
+
+def test_uniform_gives_every_layer_the_same_ratio():
+    model = al.models.lenet5()
+    for ratio in (1, 7.3, 71.2, 167, 400):
+        sets = allocation.uniform(model, ratio)
+        assert sum(each.keep for each in sets.values()) == int(430_500 / ratio)
+        for name, each in sets.items():
+            assert abs(each.keep - model.get_parameter(name).numel() / ratio) < 2
+
+
+def test_by_magnitude_sets_one_threshold():
+    sets = allocation.by_magnitude(two_layers([5.0, -4, 3, 0.1], [0.2, -6, 0.3, 0.4]), 2)
+    assert {name: each.keep for name, each in sets.items()} == {"0.weight": 3, "1.weight": 1}
+
+
+@given(st.lists(st.floats(-10, 10, width=32), min_size=1, max_size=12))
+def test_lamp_scores_are_their_definition(values):
+    weight = torch.tensor(values)
+    scores = allocation.lamp_scores(weight)
+    order = sorted(range(len(values)), key=lambda i: (abs(values[i]), i))  # ties: the lower index first
+    for position, u in enumerate(order):
+        left = sum(values[v] ** 2 for v in order[position:])
+        assert scores[u].item() == pytest.approx(values[u] ** 2 / left if left > 1e-300 else 0, rel=1e-9)
+
+
+def test_lamp_keeps_the_last_of_every_layer_and_does_not_see_scale():
+    """The largest weight of a layer scores 1: no layer is emptied before all are down to one."""
+    generator = torch.Generator().manual_seed(0)
+    first, second = (torch.randn(20, generator=generator).tolist() for _ in range(2))
+    sets = allocation.by_lamp(two_layers(first, [w / 1000 for w in second]), 20)
+    assert {each.keep for each in sets.values()} == {1}
+    counts = [
+        [each.keep for each in allocation.by_lamp(two_layers(first, [w * scale for w in second]), 4).values()]
+        for scale in (1, 1000)
+    ]
+    assert counts[0] == counts[1]
+    assert sum(counts[0]) == 10
+    with pytest.raises(ValueError, match=r"would leave 1\.weight without a weight"):
+        allocation.by_magnitude(two_layers(first, [w / 1000 for w in second]), 20)
+
+
+def test_together_is_one_budget():
+    (sets,) = allocation.together(al.models.lenet300(), 22.9).items()
+    assert sets == (("fc1.weight", "fc2.weight", "fc3.weight"), al.Sparse(keep=11_624))
