@@ -112,8 +112,8 @@ def record_run(
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
         "seconds": round(sum(each["seconds"] for _, each in trained[1:]), 1),
         "stages": [
-            {"name": stage.name, "epochs": stage.settings["epochs"], "seconds": each["seconds"],
-             "commit": each["provenance"]["commit"]}
+            {"name": stage.name, "seconds": each["seconds"], "commit": each["provenance"]["commit"],
+             "loss": each["loss"], "val_accuracy": each["val_accuracy"]}
             for stage, (_, each) in zip(stages(recipe), trained, strict=True)
         ],
         "dense_test_correct": records.pack_bits(dense_test.correct),
@@ -160,7 +160,8 @@ def stages(recipe: Recipe) -> list[Stage]:
 def train(
     recipe: Recipe, seed: int, images: data.Data, report: Report = _silent, home: Path | None = None
 ) -> list[tuple[nn.Module, dict[str, Any]]]:
-    """The network after each stage, as a plain module, with its origin (seconds, provenance).
+    """The network after each stage, as a plain module, with its origin: seconds, provenance, and per epoch
+    the training loss and the validation accuracy (of projected weights, under ADMM).
 
     Finished stages are kept and shared by all recipes that begin alike; within a stage, a killed run goes
     on from its last epoch. The dense network is the first, and the teacher where the recipe asks for one.
@@ -178,8 +179,15 @@ def train(
                 network.load_state_dict(results[-1][0].state_dict())
             provenance, started = records.provenance(), perf_counter()
             unfinished = path.with_suffix(".unfinished")
-            _run(stage, network, results[0][0] if results else None, images, seed, report, unfinished)
-            _keep(network, path, {"seconds": round(perf_counter() - started, 1), "provenance": provenance})
+            dense = results[0][0] if results else None
+            history = _run(stage, network, dense, images, seed, report, unfinished)
+            origin = {
+                "seconds": round(perf_counter() - started, 1),
+                "provenance": provenance,
+                "loss": [round(epoch.loss, 5) for epoch in history],
+                "val_accuracy": [round(epoch.val_accuracy, 2) for epoch in history],
+            }
+            _keep(network, path, origin)
             unfinished.unlink(missing_ok=True)
         results.append(_kept(path, recipe["model"]))
     return results
@@ -188,7 +196,7 @@ def train(
 def _run(
     stage: Stage, network: nn.Module, dense: nn.Module | None, images: data.Data, seed: int, report: Report,
     unfinished: Path,
-) -> None:  # fmt: skip
+) -> list[Epoch]:  # fmt: skip
     """One stage, on `network`, in place; what was pruned before it stays so (masked ADMM)."""
     settings, admm = stage.settings, None
     sets = {name: Sparse(keep=keep) for name, keep in settings.get("keep", {}).items()}
@@ -198,7 +206,7 @@ def _run(
         admm = ADMM(network, sets, settings["rho"], growth)
     elif stage.name == "magnitude":
         ADMM(network, sets).finalize()
-    fit(
+    history = fit(
         with_dropout(network, settings["dropout"]) if "dropout" in settings else network,
         images,
         settings["epochs"],
@@ -215,6 +223,7 @@ def _run(
     if admm is not None:
         admm.finalize()
     bake(network)
+    return history
 
 
 @torch.no_grad()

@@ -21,6 +21,9 @@ TINY = {
 STEP = {name: TINY[name] for name in recipes.STEP}
 
 
+STAGES = {"admm": ["admm", "retrain"], "magnitude": ["magnitude"]}
+
+
 def stepped(*steps):
     return {**dict.fromkeys(STEP), "steps": list(steps)}
 
@@ -121,6 +124,12 @@ def test_a_run_is_recorded_with_the_file_it_was_measured_on(elsewhere, method):
         run["nonzero_weights"] == 4200 == sum(int((p != 0).sum()) for p in model.parameters() if p.dim() > 1)
     )
     assert run["file_bytes"] == (elsewhere / run["file"]).stat().st_size
+    assert [stage["name"] for stage in run["stages"]] == ["dense", *STAGES[method]]
+    assert [len(stage["val_accuracy"]) for stage in run["stages"]] == (
+        [2, 2, 2] if method == "admm" else [2, 4]
+    )
+    assert run["stages"][-1]["val_accuracy"][-1] == pytest.approx(run["val_accuracy"], abs=0.01)
+    assert run["stages"][0]["loss"][0] > run["stages"][0]["loss"][1] > 0
     assert run["test_accuracy"] == round(al.evaluate(model, al.data.load("digits").test).accuracy, 4)
     assert json.loads(json.dumps(run)) == run
 
@@ -132,7 +141,7 @@ def test_finished_seeds_are_skipped_and_equal_stages_are_shared(elsewhere, monke
     pipelines.run_recipes([path], report=said.append)
     assert said[-1] == "tiny seed 107: recorded already"
     trained = []
-    monkeypatch.setattr(pipelines, "fit", lambda *args, **_: trained.append(args[2]))
+    monkeypatch.setattr(pipelines, "fit", lambda *args, **_: trained.append(args[2]) or [])
     images = al.data.load("digits")
     pipelines.train(TINY, 107, images)
     assert not trained  # finished stages are kept
@@ -237,7 +246,7 @@ def test_the_dense_network_is_the_teacher(elsewhere, monkeypatch):
     teachers = []
     real = pipelines.fit
     monkeypatch.setattr(
-        pipelines, "fit", lambda *args, **more: (teachers.append(more["teacher"]), real(*args, **more))
+        pipelines, "fit", lambda *args, **more: teachers.append(more["teacher"]) or real(*args, **more)
     )
     recipe = {**TINY, "distill": {"temperature": 3, "weight": 0.5}}
     (dense, _), *_ = pipelines.train(recipe, 107, al.data.load("digits"))
