@@ -1,11 +1,13 @@
 """How much each layer keeps."""
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from .constraints import Sparse
+from .names import resolve
 from .projections import top_k_mask
 
 PRUNABLE = (nn.Linear, nn.modules.conv._ConvNd)  # not norms, whose few scales carry whole channels
@@ -60,6 +62,28 @@ def together(model: nn.Module, ratio: float) -> dict[tuple[str, ...], Sparse]:
     weights = prunable(model)
     total = Sparse(ratio=ratio).budget(sum(weight.numel() for weight in weights.values()))
     return {tuple(weights): Sparse(keep=total)}
+
+
+def in_steps(model: nn.Module, sets: Mapping[str, Sparse], steps: int) -> list[dict[str, Sparse]]:
+    r"""Budgets on the way to `sets`: step s of S keeps n_i (k_i / n_i)^(s / S) weights of layer i.
+
+    Every step divides what is left of a layer by the same factor; no budget falls below its last, and the
+    last ones are exact. Raises ValueError for steps < 1, an unknown layer and a set that does not fit it.
+    Source: the moderate partial prunings of 1810.07378, Section 3.
+    """
+    if steps < 1:
+        raise ValueError(f"steps must be 1 or more, but is {steps}")
+    sizes = {name: getattr(*resolve(model, name)).numel() for name in sets}
+    for name, each in sets.items():
+        each.check(sizes[name], name)
+    last = {name: each.budget(sizes[name]) for name, each in sets.items()}
+    return [
+        {
+            name: Sparse(keep=max(last[name], round(size * (last[name] / size) ** (step / steps))))
+            for name, size in sizes.items()
+        }
+        for step in range(1, steps + 1)
+    ]
 
 
 def prunable(model: nn.Module) -> dict[str, Tensor]:

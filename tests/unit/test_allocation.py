@@ -10,6 +10,8 @@ import admm_lib as al
 from admm_lib import allocation
 from admm_lib.allocation import _fill
 
+LENET5 = al.models.lenet5()
+
 
 @pytest.mark.parametrize("ratio", [1, 1.5, 5, 20, 71.2, 167, 10_000])
 def test_the_total_is_exact_and_no_layer_is_overfull(ratio):
@@ -98,3 +100,34 @@ def test_lamp_keeps_the_last_of_every_layer_and_does_not_see_scale():
 def test_together_is_one_budget():
     (sets,) = allocation.together(al.models.lenet300(), 22.9).items()
     assert sets == (("fc1.weight", "fc2.weight", "fc3.weight"), al.Sparse(keep=11_624))
+
+
+def test_steps_divide_by_the_same_factor_and_end_exactly():
+    model = al.models.lenet5()
+    final = {"conv1.weight": al.Sparse(keep=100), "fc1.weight": al.Sparse(ratio=1000)}
+    steps = allocation.in_steps(model, final, 3)
+    kept = {name: [each[name].keep for each in steps] for name in final}
+    assert kept == {"conv1.weight": [292, 171, 100], "fc1.weight": [40_000, 4_000, 400]}
+    assert allocation.in_steps(model, final, 1) == [
+        {"conv1.weight": al.Sparse(keep=100), "fc1.weight": al.Sparse(keep=400)}
+    ]
+
+
+@given(st.integers(0, 500), st.integers(1, 9))
+def test_steps_never_grow(keep, count):
+    kept = [
+        each["conv1.weight"].keep
+        for each in allocation.in_steps(LENET5, {"conv1.weight": al.Sparse(keep=keep)}, count)
+    ]
+    assert kept == sorted(kept, reverse=True)
+    assert kept[-1] == keep
+    assert len(kept) == count
+
+
+def test_steps_want_layers_that_fit():
+    with pytest.raises(ValueError, match="steps must be 1 or more"):
+        allocation.in_steps(LENET5, {"conv1.weight": al.Sparse(keep=1)}, 0)
+    with pytest.raises(ValueError, match="did you mean 'conv1"):
+        allocation.in_steps(LENET5, {"conv1": al.Sparse(keep=1)}, 2)
+    with pytest.raises(ValueError, match="keep=501 is more than its 500 weights"):
+        allocation.in_steps(LENET5, {"conv1.weight": al.Sparse(keep=501)}, 2)
