@@ -12,12 +12,14 @@ from .distillation import Teacher
 from .evaluation import evaluate
 from .parametrizations import bake
 from .schedules import geometric
+from .shrink import expand, shrink
 from .training import DivergenceError, fit
 
 __version__ = "0.1.0.dev0"
 __all__ = [
     "ADMM", "CodecError", "Constraint", "DivergenceError", "OneOf", "Residuals", "Sparse", "Teacher",
-    "bake", "data", "evaluate", "fit", "geometric", "load", "models", "save", "storage", "suggest",
+    "bake", "data", "evaluate", "expand", "fit", "geometric", "load", "models", "save", "shrink",
+    "storage", "suggest",
 ]  # fmt: skip
 
 

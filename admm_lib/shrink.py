@@ -1,0 +1,250 @@
+r"""Dead-path elimination: the physically smaller network that computes the same, and the way back.
+
+A unit is a neuron or a filter, x_j = act(sum_i w_ji x_i + b_j). Two passes find those that cannot matter:
+
+    forward, first layer to last    all w_ji = 0: x_j is a constant c, so that in every unit k of the next
+                                    layer b_k <- b_k + w_kj c and w_kj <- 0 leave the output as it is
+    backward, last layer to first   w_kj = 0 in every unit k that stays: nothing reads x_j, and j goes
+
+Both are index logic on the weights; no data is run.
+"""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrize import type_before_parametrizations as kind_of
+
+from .parametrizations import Mask, bake, hold, mask_of, original
+
+_WEIGHTS = {nn.Linear: 0, nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}  # their spatial dimensions
+_NORMS = {nn.BatchNorm1d: (0, 1), nn.BatchNorm2d: (2,), nn.BatchNorm3d: (3,)}
+_POOLS = {
+    getattr(nn, f"{a}{b}Pool{d}d"): d for a in ("", "Adaptive") for b in ("Max", "Avg") for d in (1, 2, 3)
+}
+_ACTIVATIONS = (
+    nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Hardtanh, nn.ReLU6, nn.Identity,
+)  # fmt: skip
+_DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+_KNOWN = {*_WEIGHTS, *_NORMS, *_POOLS, *_ACTIVATIONS, *_DROPOUTS, nn.Flatten}
+_KNOWN_WITH = {"groups": 1, "track_running_stats": True, "start_dim": 1, "end_dim": -1}
+_TENSORS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+_SIZES = {"out_features": 0, "out_channels": 0, "num_features": 0, "in_features": 1, "in_channels": 1}
+_ADVICE = (
+    "shrink takes nn.Sequential, nested or not, of Linear, Conv1d/2d/3d with groups=1, BatchNorm with "
+    "running statistics, max and average pooling, Dropout, Flatten(1, -1), "
+    + ", ".join(kind.__name__ for kind in _ACTIVATIONS)
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """What is left of a layer, or of a norm (which has no inputs): its full shape, and indices into it."""
+
+    shape: tuple[int, ...]
+    outputs: Tensor
+    inputs: Tensor | None = None
+
+    def index(self, tensor: Tensor) -> tuple[Tensor, ...]:
+        """`tensor[index]` is the kept part of a full weight, of a vector, or of a single number."""
+        return (self.outputs[:, None], self.inputs) if tensor.dim() > 1 else (self.outputs,) * tensor.dim()
+
+
+@torch.no_grad()
+def shrink(model: nn.Sequential) -> nn.Sequential:
+    """The same function in eval mode as a smaller network: without the units that cannot matter.
+
+    For batched inputs, (N, features) or (N, channels, ...). The model is not changed. The result has its
+    child names, dtype, device, memory format and flags; a layer held by a mask is held by its part of it.
+    The last layer's units and at least one of every other layer stay; so does a unit whose constant c != 0
+    meets padding with zeros. Folding may give a layer a bias that had none. Raises ValueError, naming the
+    module, where it is not understood, does not fit or is held by more than a mask; for tied weights, too.
+    """
+    full = _parts(model)
+    small = bake(copy.deepcopy(model))
+    parts = _parts(small)
+    _fold_constants(parts)
+    small.kept_units = _kept(parts, _read_units(parts))
+    for path, kept in small.kept_units.items():
+        _cut(parts[path], kept, full[path])
+    for module in small.modules():
+        vars(module).pop("architecture", None)  # it is another network now
+    return small
+
+
+@torch.no_grad()
+def expand(small: nn.Sequential, model: nn.Sequential) -> None:
+    """Write `small`, which `shrink(model)` returned, back into `model`; retrained in between, or not.
+
+    Then both compute the same, and what was removed is zero in `model`; its masks stay. Raises ValueError,
+    and changes nothing, for a network that does not come from `shrink` or does not fit `model`, or that
+    has weights outside a mask of `model` or a bias (from folding) where `model` has none.
+    """
+    kept = getattr(small, "kept_units", None)
+    if kept is None:
+        raise ValueError("the first network does not come from shrink: expand(shrink(model), model)")
+    ours, theirs = _parts(small), _parts(model)
+    shapes = {path: _shape(module) for path, module in theirs.items() if _shape(module)}
+    if ours.keys() != theirs.keys() or shapes != {path: each.shape for path, each in kept.items()}:
+        raise ValueError("the networks do not fit: expand into the very model that was shrunk")
+    writes = [write for path in kept for write in _writes(path, kept[path], ours[path], theirs[path])]
+    for target, value in writes:
+        target.copy_(value)
+
+
+def _parts(model: nn.Module) -> dict[str, nn.Module]:
+    """The modules by path, in the order they are run, all of them understood."""
+    parts = {}
+    for path, module in model.named_modules(remove_duplicate=False):
+        if ".parametrizations" not in f".{path}" and type(module).forward is not nn.Sequential.forward:
+            _check(path, module)
+            parts[path] = module
+    used = [module for module in parts.values() if _shape(module)]
+    used += [parameter for module in used for parameter in module.parameters()]
+    if len(set(used)) < len(used):
+        raise ValueError("a layer or a parameter is used twice: one place may need what the other drops")
+    return parts
+
+
+def _check(path: str, module: nn.Module) -> None:
+    """Raise ValueError unless a module's part in the two passes is known."""
+    known = all(getattr(module, name, value) == value for name, value in _KNOWN_WITH.items())
+    shown = f"{kind_of(module).__name__}({module.extra_repr()})"
+    if kind_of(module) not in _KNOWN or not known:
+        raise ValueError(f"{path or 'the model'} is {shown}: {_ADVICE}")
+    held = dict(getattr(module, "parametrizations", {}))
+    plain = {*dict(module.named_parameters(recurse=False)), *dict(module.named_buffers(recurse=False))}
+    masked = [type(step) for step in held.pop("weight", [])] in ([], [Mask])
+    if held or not masked or not plain <= set(_TENSORS):  # torch's own pruning has a weight_orig
+        raise ValueError(f"{path} is held by more than a mask of its weight: admm_lib.bake(model) first")
+
+
+def _shape(module: nn.Module) -> tuple[int, ...]:
+    """The shape of a layer's weight or of a norm's vectors; empty for modules without such."""
+    tensor = module.weight if kind_of(module) in _WEIGHTS else getattr(module, "running_mean", None)
+    return () if tensor is None else tuple(tensor.shape)
+
+
+def _fold_constants(parts: dict[str, nn.Module]) -> None:
+    """The forward pass: what constant units give to the next layer moves from its weights to its bias."""
+    constants, dims = None, 0  # nothing is known before the first layer
+    for path, module in parts.items():
+        if constants is not None:
+            constants, dims = _carry(constants, dims, path, module)
+        if type(module) in _WEIGHTS:
+            if constants is not None:
+                _fold(constants, module)
+            bias = torch.zeros(()).to(module.weight) if module.bias is None else module.bias
+            constants = torch.where((module.weight == 0).flatten(1).all(1), bias, torch.nan)
+            dims = _WEIGHTS[type(module)]
+
+
+def _fold(inputs: Tensor, module: nn.Module) -> None:
+    """Move what inputs that are not NaN give to a layer from its weights to its bias."""
+    constant, weight = inputs.isfinite(), module.weight
+    moved = weight[:, constant].flatten(1) @ inputs[constant].repeat_interleave(weight[0, 0].numel())
+    weight[:, constant] = 0
+    if module.bias is not None:
+        module.bias += moved
+    elif moved.any():
+        module.bias = nn.Parameter(moved, weight.requires_grad)
+
+
+def _carry(constants: Tensor, dims: int, path: str, module: nn.Module) -> tuple[Tensor, int]:
+    """Take one number per unit, NaN where it is not constant, through a module or up to a weight layer.
+
+    `dims` is that of the maps, -1 once flattened: the next module with a size then tells how many
+    features in a row a unit has become. Raises ValueError where a module does not fit.
+    """
+    kind, size = type(module), [len(constants), *_shape(module)[:2]][-1]
+    if dims == -1 and _shape(module):
+        constants, dims = constants.repeat_interleave(size // len(constants)), 0
+    if kind in _ACTIVATIONS:
+        constants = module.forward(constants)
+    elif kind is nn.Flatten:
+        dims = -1 if dims else 0
+    elif kind in _NORMS and dims in _NORMS[kind] and size == len(constants):
+        affine = (module.running_mean, module.running_var, module.weight, module.bias)
+        constants = F.batch_norm(constants[None], *affine, eps=module.eps)[0]
+    elif (_POOLS | _WEIGHTS).get(kind) == dims and size == len(constants):
+        constants = constants.where(constants == 0, torch.nan) if _mixes_zeros(module) else constants
+    elif kind not in _DROPOUTS:
+        raise ValueError(f"{path}, {module}, does not fit the {len(constants)} units before it: {_ADVICE}")
+    return constants, dims
+
+
+def _mixes_zeros(module: nn.Module) -> bool:
+    """Whether the module pads with zeros what was one constant c != 0 everywhere, or scales it."""
+    zeros = getattr(module, "count_include_pad", getattr(module, "padding_mode", "") == "zeros")
+    padding = module.padding if zeros else 0
+    if isinstance(padding, str):
+        padding = max(module.kernel_size) - 1 if padding == "same" else 0
+    return bool(torch.tensor(padding).any()) or getattr(module, "divisor_override", None) is not None
+
+
+def _read_units(parts: dict[str, nn.Module]) -> dict[str, Tensor]:
+    """The backward pass: a unit stays where one that stays in the next layer has a weight for it."""
+    stay, read = {}, None  # all of the last layer's units are read
+    for path, module in reversed(parts.items()):
+        if type(module) in _WEIGHTS:
+            units = len(module.weight)  # each is `inputs of the next layer / units` inputs in a row
+            stay[path] = torch.ones(units) > 0 if read is None else read.view(units, -1).any(1)
+            read = (module.weight[stay[path]] != 0).transpose(0, 1).flatten(1).any(1)
+    for units in stay.values():
+        units[0] |= not units.any()  # no layer is left without any
+    return stay
+
+
+def _kept(parts: dict[str, nn.Module], stay: dict[str, Tensor]) -> dict[str, Kept]:
+    """What is left of every layer and norm, by path."""
+    units, kept = torch.ones(1) > 0, {}  # all of the network's inputs
+    for path, module in parts.items():
+        inputs, units = units, stay.get(path, units)
+        if shape := _shape(module):
+            sides = (units, inputs) if path in stay else (units,)
+            kept[path] = Kept(shape, *map(_indices, sides, shape))
+    return kept
+
+
+def _indices(units: Tensor, size: int) -> Tensor:
+    """Those of `size` inputs or channels, an equal share in a row from each unit, whose unit is left."""
+    left = torch.ones(size) if units.all() else units.repeat_interleave(size // len(units))
+    return left.nonzero().flatten().cpu()  # on the CPU they index tensors of any device
+
+
+def _cut(module: nn.Module, kept: Kept, full: nn.Module) -> None:
+    """Leave of a layer or norm what is kept, held by its part of the mask that holds the full one."""
+    for tensor in [*module.parameters(), *module.buffers()]:
+        tensor.data = _pick(tensor, kept)
+    for name in [each for each in _SIZES if hasattr(module, each)]:
+        setattr(module, name, _shape(module)[_SIZES[name]])
+    if full.bias is None and module.bias is not None and not module.bias.any():
+        module.bias = None  # constants went only to units that went
+    if (mask := mask_of(full, "weight")) is not None:
+        hold(module, "weight", module.weight, Mask(_pick(mask, kept)))
+
+
+def _pick(tensor: Tensor, kept: Kept) -> Tensor:
+    """The kept part of a tensor, in its memory format."""
+    part = tensor.detach()[kept.index(tensor)].contiguous()
+    layout = {4: torch.channels_last, 5: torch.channels_last_3d}.get(tensor.dim())
+    channels_last = layout and tensor.stride(1) == 1 and tensor.is_contiguous(memory_format=layout)
+    return part.to(memory_format=layout) if channels_last else part
+
+
+def _writes(path: str, kept: Kept, ours: nn.Module, theirs: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
+    """Each tensor of the model's module, and its new value: zero where the small one has no part in it."""
+    for name in (each for each in _TENSORS if getattr(theirs, each, None) is not None):
+        target, part, mask = original(theirs, name), getattr(ours, name, None), mask_of(theirs, name)
+        value = torch.full_like(target, name == "running_var")  # a variance of 0 is no variance
+        if part is None or part.shape != value[kept.index(value)].shape:
+            raise ValueError(f"{path}.{name} does not fit: its size has changed since shrink")
+        value[kept.index(value)] = part.to(value)
+        if mask is not None and value[~mask].any():
+            raise ValueError(f"{path}.{name} has left the mask of the model: retrain it under its mask")
+        yield target, value
+    if theirs.bias is None and ours.bias is not None and ours.bias.any():
+        raise ValueError(f"{path} has no bias in the model to take up folded constants: give it one of zeros")
