@@ -49,11 +49,19 @@ def interval(values: Sequence[float]) -> Interval:
 
 
 def paired_interval(ours: dict, theirs: dict, key: str = "test_accuracy") -> Interval:
-    """The interval of `ours - theirs` over the seeds that two records share, in percentage points."""
+    """The interval of `ours - theirs` over the seeds that two records share, in percentage points.
+
+    Raises ValueError where no seed is shared, or where the dense networks of a seed differ.
+    """
     theirs_by_seed = {run["seed"]: run for run in theirs["runs"]}
     shared = [run for run in ours["runs"] if run["seed"] in theirs_by_seed]
     if not shared:
         raise ValueError(f"{ours['name']} and {theirs['name']} share no seed, so nothing can be paired")
+    for run in shared:
+        if run["dense_test_correct"] != theirs_by_seed[run["seed"]]["dense_test_correct"]:
+            raise ValueError(
+                f"{ours['name']} and {theirs['name']} start from other dense networks at seed {run['seed']}"
+            )
     return interval([run[key] - theirs_by_seed[run["seed"]][key] for run in shared])
 
 

@@ -13,7 +13,8 @@ from admm_lib import data, recipes, records, results
 
 
 def run(seed, dense=99.0, accuracy=99.0, **more):
-    return {"seed": seed, "dense_test_accuracy": dense, "test_accuracy": accuracy, **more}
+    start = {"dense_test_accuracy": dense, "dense_test_correct": "of one network"}
+    return {"seed": seed, "test_accuracy": accuracy, **start, **more}
 
 
 def record(name, runs):
@@ -44,6 +45,8 @@ def test_pairs_are_made_by_seed():
     assert records.paired_interval(ours, theirs).mean == pytest.approx(0.5)
     with pytest.raises(ValueError, match="share no seed"):
         records.paired_interval(ours, record("c", [run(3)]))
+    with pytest.raises(ValueError, match="a and d start from other dense networks at seed 2"):
+        records.paired_interval(ours, record("d", [run(2, dense_test_correct="of another")]))
 
 
 def test_lossless_needs_the_whole_interval():
