@@ -25,6 +25,7 @@ from .names import resolve
 from .parametrizations import Mask, bake, hold
 from .recipes import Recipe
 from .schedules import geometric
+from .shrink import expand, shrink
 from .training import Epoch, fit
 
 Report = Callable[[str], None]
@@ -206,8 +207,13 @@ def _run(
         admm = ADMM(network, sets, settings["rho"], growth)
     elif stage.name == "magnitude":
         ADMM(network, sets).finalize()
+    trained = network
+    if "dropout" in settings:
+        trained = with_dropout(network, settings["dropout"])
+    elif settings.get("shrink"):
+        trained = shrink(network)
     history = fit(
-        with_dropout(network, settings["dropout"]) if "dropout" in settings else network,
+        trained,
         images,
         settings["epochs"],
         admm=admm,
@@ -222,6 +228,8 @@ def _run(
     )
     if admm is not None:
         admm.finalize()
+    if settings.get("shrink"):
+        expand(trained, network)
     bake(network)
     return history
 

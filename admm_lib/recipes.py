@@ -32,11 +32,12 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 FIRST_SEED = 100
 STAGES: dict[str, tuple[str, ...]] = {
-    "dense": ("epochs", "lr"),  # and, where wanted, "dropout"
+    "dense": ("epochs", "lr"),
     "admm": ("epochs", "lr", "rho", "rho_growth"),
     "retrain": ("epochs", "lr"),
     "distill": ("temperature", "weight"),
 }
+SPECIAL: dict[str, str] = {"dense": "dropout", "retrain": "shrink"}  # a field that a stage may have as well
 
 
 def read(path: str | Path) -> Recipe:
@@ -125,7 +126,7 @@ def _misstaged(found: Recipe) -> Iterator[str]:
     for stage, fields in STAGES.items():
         if stage not in found:
             continue
-        given = {name: value for name, value in found[stage].items() if (stage, name) != ("dense", "dropout")}
+        given = {name: value for name, value in found[stage].items() if name != SPECIAL.get(stage)}
         if set(given) != set(fields):
             yield f"{stage} needs exactly {', '.join(fields)}, but has {', '.join(given) or 'nothing'}"
         for name, value in given.items():
@@ -133,6 +134,8 @@ def _misstaged(found: Recipe) -> Iterator[str]:
                 yield f"{stage}: {name} must be a positive number, but is {value!r}"
             elif name == "weight" and value > 1:
                 yield f"{stage}: weight is the teacher's share of the loss, at most 1, but is {value!r}"
+        if stage == "retrain" and type(found[stage].get("shrink", True)) is not bool:
+            yield f"retrain: shrink must be true or false, but is {found[stage]['shrink']!r}"
 
 
 def _misdropped(model: str, shares: object) -> Iterator[str]:

@@ -80,6 +80,7 @@ def elsewhere(tmp_path, monkeypatch):
         ({"dense": {"epochs": 0, "lr": 0.1}}, "dense: epochs must be"),
         ({"retrain": {"epochs": 2, "lr": -1}}, "retrain: lr must be"),
         ({"retrain": {"epochs": 2, "lr": 1, "dropout": {}}}, "retrain needs exactly"),
+        ({"retrain": {"epochs": 2, "lr": 1, "shrink": 1}}, "shrink must be true or false"),
         ({"dense": {"epochs": 2, "lr": 1, "dropout": 0.5}}, "dropout maps layers to the share"),
         (
             {"dense": {"epochs": 2, "lr": 1, "dropout": {"fc4": 0.5}}},
@@ -221,6 +222,30 @@ def test_dropout_is_of_the_dense_stage_alone(elsewhere, monkeypatch):
     networks = pipelines.train(recipe, 107, al.data.load("digits"))
     assert seen == [[0.2, 0.5], [], []]
     assert not any(isinstance(m, torch.nn.Dropout) for model, _ in networks for m in model.modules())
+
+
+def test_retraining_on_the_shrunk_network_keeps_budget_and_zeros(elsewhere, monkeypatch):
+    widths = []
+    real = pipelines.fit
+
+    def watched(network, *args, **more):
+        widths.append(network.fc1.out_features)
+        return real(network, *args, **more)
+
+    monkeypatch.setattr(pipelines, "fit", watched)
+    keep = {"fc1.weight": 500, "fc2.weight": 100, "fc3.weight": 60}
+    recipe = {**TINY, "keep": keep, "retrain": {**TINY["retrain"], "shrink": True}}
+    images = al.data.load("digits")
+    _, (pruned, _), (retrained, _) = pipelines.train(recipe, 107, images)
+    assert widths[:2] == [300, 300]
+    assert widths[2] < 100  # most neurons have no weight left
+    for name in keep:
+        before, after = pruned.get_parameter(name), retrained.get_parameter(name)
+        assert after.shape == before.shape
+        assert bool(((after != 0) <= (before != 0)).all())
+        assert not torch.equal(before, after)
+    before, after = (al.evaluate(model, images.train) for model in (pruned, retrained))
+    assert after.loss < before.loss
 
 
 def test_methods_see_the_same_batches_in_the_same_order(elsewhere, monkeypatch):
