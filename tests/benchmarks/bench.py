@@ -142,6 +142,30 @@ def epochs(data: al.data.Data, rounds: int, size: int) -> Iterator[str]:
             yield row(label, aim, partial(use, ours), partial(use, theirs), rounds)
 
 
+def retraining(data: al.data.Data, rounds: int) -> Iterator[str]:
+    """A step of masked retraining: of LeNet-5, of what `shrink` leaves of it, and both in bf16."""
+    inputs, targets = data.train.inputs[:128], data.train.targets[:128]
+
+    def step(model: nn.Module, optimizer: torch.optim.Optimizer, bf16: bool) -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = F.cross_entropy(model(inputs), targets)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    def steps_of(model: nn.Module) -> list[Action]:
+        optimizer = torch.optim.Adam(model.parameters(), fused=True)
+        return [partial(step, model, optimizer, bf16) for bf16 in (False, True)]
+
+    for ratio in (71.2, 167, 350):
+        model = al.models.pretrained("lenet5", data.name)
+        al.ADMM(model, al.suggest(model, ratio)).finalize()
+        (small, small_bf16), (whole, whole_bf16) = steps_of(al.shrink(model)), steps_of(model)
+        yield row(f"retraining step at {ratio:g}x: shrunk / masked", "", small, whole, rounds)
+        yield row(f"retraining step at {ratio:g}x: shrunk / masked, bf16", "", small_bf16, whole_bf16, rounds)
+        yield row(f"retraining step at {ratio:g}x: shrunk bf16 / float32", "", small_bf16, small, rounds)
+
+
 def projection(rounds: int) -> Iterator[str]:
     """top_k against torch.topk, at fc1 of LeNet-5."""
     weight = torch.randn(500, 800)
@@ -174,7 +198,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"torch {torch.__version__}; {data.name}, {size:,} images an epoch, shifted by up to 2\n")
     print("| ours / theirs | ratio | quartiles | aim | ours | theirs | rounds |")
     print("|---|---|---|---|---|---|---|")
-    for rows in (steps(short), epochs(data, long, size), projection(short)):
+    for rows in (steps(short), epochs(data, long, size), retraining(data, short), projection(short)):
         for line in rows:
             print(line, flush=True)
 
