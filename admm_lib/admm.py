@@ -224,7 +224,7 @@ class ADMM:
     @staticmethod
     def _rescale(pair: _Pair, rho: float) -> None:
         """Change rho and keep the unscaled dual rho U: U is multiplied by rho_old / rho_new."""
-        check_rho(rho)
+        rho = check_rho(rho)
         pair.U = pair.U * (pair.rho / rho)
         pair.rho = rho
 
@@ -253,7 +253,7 @@ class ADMM:
         """Set rho of every layer by hand; the scaled duals are rescaled to match."""
         for pair in self._pairs:
             self._rescale(pair, rho)
-            pair.base = rho
+            pair.base = pair.rho
         self._refresh()
 
     def _projected(self) -> list[Tensor]:

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from .admm import Key
 from .constraints import Sparse
 from .names import resolve
+from .parametrizations import original
 from .projections import top_k_mask
 
 PRUNABLE = (nn.Linear, nn.modules.conv._ConvNd)  # not norms, whose few scales carry whole channels
@@ -50,9 +52,9 @@ def by_magnitude(model: nn.Module, ratio: float) -> dict[str, Sparse]:
 def by_lamp(model: nn.Module, ratio: float) -> dict[str, Sparse]:
     r"""What each layer has among the floor(n / ratio) largest LAMP scores of the whole network.
 
-    score(w_u) = w_u^2 / sum_{v : |w_v| >= |w_u|} w_v^2 within its layer: how much of what would be left
-    of the layer's energy goes with u. Errors as for `suggest`. Source: the LAMP score of Lee et al. 2021
-    (2010.07611).
+    score(w_u) = w_u^2 / sum_{v >= u} w_v^2 within its layer, in ascending order of |w| (ties: the lower
+    index first): how much of what would be left of the layer's energy goes with u. Errors as for
+    `suggest`. Source: the LAMP score of Lee et al. 2021 (2010.07611).
     """
     return _by_score({name: lamp_scores(weight) for name, weight in prunable(model).items()}, ratio)
 
@@ -64,18 +66,21 @@ def together(model: nn.Module, ratio: float) -> dict[tuple[str, ...], Sparse]:
     return {tuple(weights): Sparse(keep=total)}
 
 
-def in_steps(model: nn.Module, sets: Mapping[str, Sparse], steps: int) -> list[dict[str, Sparse]]:
-    r"""Budgets on the way to `sets`: step s of S keeps n_i (k_i / n_i)^(s / S) weights of layer i.
+def in_steps(model: nn.Module, sets: Mapping[Key, Sparse], steps: int) -> list[dict[Key, Sparse]]:
+    r"""Budgets on the way to `sets`: step s of S keeps n_i (k_i / n_i)^(s / S) of n_i weights.
 
-    Every step divides what is left of a layer by the same factor; no budget falls below its last, and the
+    Every step divides what is left by the same factor; no budget falls below its last, and the
     last ones are exact. Raises ValueError for steps < 1, an unknown layer and a set that does not fit it.
     Source: the moderate partial prunings of 1810.07378, Section 3.
     """
     if steps < 1:
         raise ValueError(f"steps must be 1 or more, but is {steps}")
-    sizes = {name: getattr(*resolve(model, name)).numel() for name in sets}
+    sizes = {
+        key: sum(getattr(*resolve(model, name)).numel() for name in ([key] if isinstance(key, str) else key))
+        for key in sets
+    }
     for name, each in sets.items():
-        each.check(sizes[name], name)
+        each.check(sizes[name], str(name))
     last = {name: each.budget(sizes[name]) for name, each in sets.items()}
     return [
         {
@@ -87,12 +92,12 @@ def in_steps(model: nn.Module, sets: Mapping[str, Sparse], steps: int) -> list[d
 
 
 def prunable(model: nn.Module) -> dict[str, Tensor]:
-    """The weights of linear and convolution layers by name; ValueError where there is none."""
-    found = {
-        f"{name}.weight" if name else "weight": module.weight.detach()
-        for name, module in model.named_modules()
-        if isinstance(module, PRUNABLE)
-    }
+    """The weights of linear and convolution layers by name, tied ones once; ValueError for none."""
+    found, seen = {}, set()
+    for name, module in model.named_modules():
+        if isinstance(module, PRUNABLE) and id(parameter := original(module, "weight")) not in seen:
+            seen.add(id(parameter))
+            found[f"{name}.weight" if name else "weight"] = module.weight.detach()
     if not found:
         raise ValueError("the model has no linear or convolution layer to prune")
     return found

@@ -1,10 +1,12 @@
 """The state of a training run in a file, so that a killed run goes on where it was."""
 
 import os
+import zlib
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 
 class Stateful(Protocol):
@@ -15,34 +17,57 @@ class Stateful(Protocol):
 
 
 class Checkpoint:
-    """All `parts` of a run, written to `path` as a whole or not at all."""
+    """All `parts` of a run, written to `path` as a whole or not at all.
 
-    def __init__(self, path: Path, parts: dict[str, Stateful | None]) -> None:
+    `told` is what the run was told, in plain values. With it and the state of the parts at the start, the
+    file is known to be of this run and not of another.
+    """
+
+    def __init__(self, path: Path, parts: dict[str, Stateful | None], told: dict[str, Any]) -> None:
         self.path = Path(path)
         self.parts = {name: part for name, part in parts.items() if part is not None}
+        self.run = {**told, **{name: checksum(part.state_dict()) for name, part in self.parts.items()}}
 
     def write(self, **more: Any) -> None:
         """Keep the state as it is now, and `more`: plain numbers, strings, lists and tensors."""
         state = {name: part.state_dict() for name, part in self.parts.items()}
         partial = self.path.with_suffix(f".{os.getpid()}")
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"parts": state, "more": more}, partial)
+        torch.save({"run": self.run, "parts": state, "more": more}, partial)
         os.replace(partial, self.path)
 
     def read(self) -> dict[str, Any]:
         """Put everything back to where it was, and give what was kept as `more`; {} without a file.
 
-        Raises ValueError, naming the file and the remedy, where it is damaged or belongs to another run.
+        Raises ValueError, naming the file and the remedy, where it is damaged or of another run; the parts
+        are as they were then.
         """
         if not self.path.exists():
             return {}
         try:
-            found = torch.load(self.path, weights_only=True)
-            for name, part in self.parts.items():
-                part.load_state_dict(found["parts"][name])
-            return found["more"]
+            found = torch.load(self.path, map_location="cpu", weights_only=True)
+            run, parts, more = found["run"], found["parts"], found["more"]
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
+            raise ValueError(f"{self.path} is damaged: delete it to start over ({reason})") from error
+        names = sorted(run.keys() | self.run.keys())
+        if odd := [name for name in names if run.get(name) != self.run.get(name)]:
             raise ValueError(
-                f"{self.path} is damaged or belongs to another run: delete it to start over ({reason})"
-            ) from error
+                f"{self.path} belongs to another run ({', '.join(odd)} differ): "
+                "give this one a file of its own, or delete it"
+            )
+        for name, part in self.parts.items():
+            part.load_state_dict(parts[name])
+        return more
+
+
+def checksum(state: object) -> int:
+    """CRC-32 of a nested state: the bytes of its tensors, and everything else as it is shown."""
+    if isinstance(state, Tensor):
+        content = state.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        return zlib.crc32(content, checksum([str(state.dtype), list(state.shape)]))
+    if isinstance(state, dict):
+        return checksum([each for pair in state.items() for each in pair])
+    if isinstance(state, list | tuple):
+        return zlib.crc32(repr([checksum(each) for each in state]).encode())
+    return zlib.crc32(repr(state).encode())

@@ -68,10 +68,13 @@ def create(name: str, seed: int | None = None) -> nn.Module:
 def with_dropout(network: nn.Sequential, shares: Mapping[str, float]) -> nn.Sequential:
     """The same network with the same weights, which drops a share of a layer's inputs while training.
 
-    `shares` maps layers by name to shares from 0 to below 1. Raises ValueError for other values and
-    unknown layers. Source: Srivastava et al. 2014 (JMLR 15, 1929-1958).
+    `shares` maps layers by name to shares from 0 to below 1. Raises ValueError for other values, unknown
+    layers, and a network that does more than run its layers in turn. Source: Srivastava et al. 2014
+    (JMLR 15, 1929-1958).
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
+    if type(network).forward is not nn.Sequential.forward:
+        raise ValueError(f"dropout: a {type(network).__name__} is no plain nn.Sequential")
     if unknown := shares.keys() - dict(network.named_children()).keys():
         raise ValueError(f"dropout: the network has no layer {sorted(unknown)[0]!r}")
     for name, layer in network.named_children():

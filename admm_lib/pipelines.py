@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import torch
@@ -86,7 +85,8 @@ def record_run(
 ) -> dict[str, Any]:
     """One seed of a recipe: train, compress, write the file, read it, and only then read the test set.
 
-    `seconds` is the time of compression, which starts from the dense network.
+    `seconds` is the time of compression, which starts from the dense network; each stage says which
+    commits it was trained by (several where a killed run was resumed after a change).
     """
     images = data.load(recipe["dataset"])
     trained = train(recipe, seed, images, report, home)
@@ -113,7 +113,7 @@ def record_run(
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
         "seconds": round(sum(each["seconds"] for _, each in trained[1:]), 1),
         "stages": [
-            {"name": stage.name, "seconds": each["seconds"], "commit": each["provenance"]["commit"],
+            {"name": stage.name, "seconds": each["seconds"], "commit": each["commit"],
              "loss": each["loss"], "val_accuracy": each["val_accuracy"]}
             for stage, (_, each) in zip(stages(recipe), trained, strict=True)
         ],
@@ -178,18 +178,21 @@ def train(
             network = models.create(recipe["model"], seed)
             if results:
                 network.load_state_dict(results[-1][0].state_dict())
-            provenance, started = records.provenance(), perf_counter()
             unfinished = path.with_suffix(".unfinished")
+            provenance = records.provenance()
+            commits = _started(path.with_suffix(".commits"), provenance["commit"])
             dense = results[0][0] if results else None
             history = _run(stage, network, dense, images, seed, report, unfinished)
             origin = {
-                "seconds": round(perf_counter() - started, 1),
+                "seconds": round(sum(epoch.seconds for epoch in history), 1),
+                "commit": ", ".join(commits),
                 "provenance": provenance,
                 "loss": [round(epoch.loss, 5) for epoch in history],
                 "val_accuracy": [round(epoch.val_accuracy, 2) for epoch in history],
             }
             _keep(network, path, origin)
             unfinished.unlink(missing_ok=True)
+            path.with_suffix(".commits").unlink()
         results.append(_kept(path, recipe["model"]))
     return results
 
@@ -241,6 +244,16 @@ def _hold_zeros(network: nn.Module, names: list[str]) -> None:
         weight = getattr(*resolve(network, name))
         if bool((weight == 0).any()):
             hold(*resolve(network, name), weight.clone(), Mask(weight != 0))
+
+
+def _started(file: Path, commit: str) -> list[str]:
+    """The commits that worked on a stage so far, in order, with this one added; `file` keeps them."""
+    commits = file.read_text().split() if file.exists() else []
+    if commits[-1:] != [commit]:
+        commits.append(commit)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    records.write_atomically(file, "\n".join(commits))
+    return commits
 
 
 def _keep(network: nn.Module, path: Path, origin: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 A recipe is committed before its final seeds are run; every choice in it was made on validation images.
 """
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,9 @@ STAGES: dict[str, tuple[str, ...]] = {
     "retrain": ("epochs", "lr"),
     "distill": ("temperature", "weight"),
 }
-SPECIAL: dict[str, str] = {"dense": "dropout", "retrain": "shrink"}  # a field that a stage may have as well
+# A field that a stage may have as well. Retraining on the shrunk network gives up the weights on dead
+# paths, which may leave fewer nonzeros than the budget allows.
+SPECIAL: dict[str, str] = {"dense": "dropout", "retrain": "shrink"}
 
 
 def read(path: str | Path) -> Recipe:
@@ -60,6 +63,13 @@ def steps(recipe: Recipe) -> list[dict[str, dict]]:
     a one-shot recipe.
     """
     return recipe["steps"] if "steps" in recipe else [{name: recipe[name] for name in STEP}]
+
+
+def epochs(recipe: Recipe) -> int:
+    """The epochs of training in all, dense ones included; the same for every method."""
+    return recipe["dense"]["epochs"] + sum(
+        step[stage]["epochs"] for step in steps(recipe) for stage in ("admm", "retrain")
+    )
 
 
 def _problems(recipe: object, stem: str) -> Iterator[str]:
@@ -130,7 +140,8 @@ def _misstaged(found: Recipe) -> Iterator[str]:
         if set(given) != set(fields):
             yield f"{stage} needs exactly {', '.join(fields)}, but has {', '.join(given) or 'nothing'}"
         for name, value in given.items():
-            if type(value) not in ((int,) if name == "epochs" else (int, float)) or value <= 0:
+            kinds = (int,) if name == "epochs" else (int, float)
+            if type(value) not in kinds or not 0 < value < math.inf:
                 yield f"{stage}: {name} must be a positive number, but is {value!r}"
             elif name == "weight" and value > 1:
                 yield f"{stage}: weight is the teacher's share of the loss, at most 1, but is {value!r}"

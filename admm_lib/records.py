@@ -19,6 +19,7 @@ import torch
 from scipy import stats
 
 from .data import HOME
+from .recipes import Recipe, epochs
 
 FOLDER = HOME / "records"
 MEASURED_WITH = ("torch", "torchvision", "lightning-fabric", "numpy", "constriction")
@@ -51,18 +52,27 @@ def interval(values: Sequence[float]) -> Interval:
 def paired_interval(ours: dict, theirs: dict, key: str = "test_accuracy") -> Interval:
     """The interval of `ours - theirs` over the seeds that two records share, in percentage points.
 
-    Raises ValueError where no seed is shared, or where the dense networks of a seed differ.
+    Raises ValueError where no seed is shared, or where dense networks, epochs, batches or augmentation
+    differ.
     """
     theirs_by_seed = {run["seed"]: run for run in theirs["runs"]}
     shared = [run for run in ours["runs"] if run["seed"] in theirs_by_seed]
     if not shared:
         raise ValueError(f"{ours['name']} and {theirs['name']} share no seed, so nothing can be paired")
+    if len({_training(each["recipe"]) for each in (ours, theirs)}) > 1:
+        raise ValueError(f"{ours['name']} and {theirs['name']} differ in epochs, batch size or augmentation")
     for run in shared:
-        if run["dense_test_correct"] != theirs_by_seed[run["seed"]]["dense_test_correct"]:
+        twin = theirs_by_seed[run["seed"]]
+        if len({_inflated(each["dense_test_correct"]) for each in (run, twin)}) > 1:
             raise ValueError(
                 f"{ours['name']} and {theirs['name']} start from other dense networks at seed {run['seed']}"
             )
     return interval([run[key] - theirs_by_seed[run["seed"]][key] for run in shared])
+
+
+def _training(recipe: Recipe) -> tuple[int, int, int]:
+    """What two recipes must share to be compared: epochs in all, batch size, augmentation."""
+    return epochs(recipe), recipe["batch_size"], recipe["shift_pixels"]
 
 
 def loss_interval(record: dict) -> Interval:
@@ -173,5 +183,9 @@ def pack_bits(correct: torch.Tensor) -> str:
 
 def unpack_bits(text: str, count: int) -> torch.Tensor:
     """The boolean vector of length `count` that `pack_bits` wrote."""
-    packed = np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype=np.uint8)
+    packed = np.frombuffer(_inflated(text), dtype=np.uint8)
     return torch.from_numpy(np.unpackbits(packed, count=count).astype(bool))
+
+
+def _inflated(text: str) -> bytes:
+    return zlib.decompress(base64.b64decode(text))

@@ -27,7 +27,7 @@ def balancing(primal: float, dual: float, mu: float) -> float:
 
 
 def check_rho(rho: float) -> float:
-    """`rho` itself; raises ValueError where a schedule or balancing has left the positive numbers."""
+    """`rho` as a plain float; raises ValueError where a schedule or balancing left the positive numbers."""
     if not 0 < rho < float("inf"):
         raise ValueError(f"rho must be a positive number, but would become {rho!r}: look at its schedule")
-    return rho
+    return float(rho)

@@ -68,10 +68,10 @@ def fit(
 ) -> list[Epoch]:
     """Train `model` in place, with ADMM's penalty and one update per epoch when `admm` is given.
 
-    `data` is a data set or split of this library (epoch e is shuffled and augmented by seed + e, so the
-    batches of two calls are those of one long call where the second has the seed + epochs of the first),
-    or any iterable of (inputs, targets) with a loss of your own (default: cross-entropy). The optimizer
-    is Adam at `lr` unless given; `schedule` is "one-cycle" (up over the first tenth, then cosine down to
+    `data` is a data set or split of this library, or any iterable of (inputs, targets), with a loss of your
+    own (default: cross-entropy). All that is random in epoch e, dropout too, is drawn by seed + e: the
+    batches of two calls are those of one long call where the second has seed + epochs. The optimizer is
+    Adam at `lr` unless given; `schedule` is "one-cycle" (up over the first tenth, then cosine down to
     zero; the default) or "constant" (the default with ADMM). A `teacher` adds distillation to the loss.
     `validate` (by default `data.val` of a data set) is evaluated by `metric` after each epoch, and
     `keep_best` ends on the epoch where that was highest. `resume` names a file that keeps the state after
@@ -86,6 +86,8 @@ def fit(
     _check_arguments(epochs, batch_size, schedule, precision, model, admm)
     if validate is None and isinstance(data, Data):
         validate = data.val
+    if resume is not None and precision == "16-mixed":
+        raise ValueError('resume= does not keep the loss scale of "16-mixed": use "bf16-mixed" or "32-true"')
     if keep_best and (validate is None or admm is not None or resume is not None):
         raise ValueError("keep_best needs validation data, goes without admm=, and without resume=")
     train = data.train if isinstance(data, Data) else data
@@ -100,7 +102,9 @@ def fit(
         admm = admm and admm.to(fabric.device)
         teacher = teacher and teacher.ready(fabric.device)
         parts = {"model": model, "optimizer": optimizer, "schedule": scheduler, "admm": admm}
-        checkpoint = resume and Checkpoint(resume, parts)
+        told = {"epochs": epochs, "seed": seed, "batch_size": batch_size, "schedule": schedule,
+                "precision": precision, "batches": steps, "teacher": teacher and teacher.share}
+        checkpoint = resume and Checkpoint(resume, parts, told)
         history = [Epoch(*each) for each in checkpoint.read().get("history", ())] if checkpoint else []
         with _reporting(progress, epochs, len(history)) as report:
             for number in range(len(history) + 1, epochs + 1):
@@ -108,9 +112,10 @@ def fit(
                 wrapped.train()
                 generator = torch.Generator().manual_seed(seed + number)
                 batches = stream(train, batch_size, generator, augment)
-                mean_loss = _epoch(
-                    fabric, wrapped, optimizer, scheduler, batches, loss, teacher, admm, stop, number
-                )
+                with _random(seed + number, fabric.device):
+                    mean_loss = _epoch(
+                        fabric, wrapped, optimizer, scheduler, batches, loss, teacher, admm, stop, number
+                    )
                 if admm is not None:
                     admm.update()
                 score = None if validate is None else _validate(model, validate, admm, loss, metric)
@@ -128,13 +133,21 @@ def fit(
 
 
 @contextmanager
+def _random(seed: int, device: torch.device) -> Iterator[None]:
+    """Dropout, and whatever else draws from torch's own generators, draws by `seed` inside."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
 def _rates_kept(optimizer: torch.optim.Optimizer) -> Iterator[None]:
-    """The optimizer's groups are afterwards as they were before."""
-    groups = [(group, dict(group)) for group in optimizer.param_groups]
+    """The optimizer's groups are afterwards as they were before, also where a checkpoint replaced them."""
+    groups = [dict(group) for group in optimizer.param_groups]
     try:
         yield
     finally:
-        for group, before in groups:
+        for group, before in zip(optimizer.param_groups, groups, strict=True):
             group.clear()
             group.update(before)
 

@@ -1,12 +1,11 @@
 """Figures of notebook 03."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .style import BLUE, COLORS, FAINT, INK, LINES, MARKERS, ORANGE, new_figure, styled
+from .style import BLUE, FAINT, INK, ORANGE, new_figure, styled
 
 
 @styled
@@ -32,73 +31,4 @@ def schedule(kept: Sequence[int], weights: int, rho: Sequence[float], headline: 
     below.set(yscale="log", ylim=(5e-5, 0.2), ylabel="ρ", xlabel="epoch (grey: masked retraining)")
     below.set_xlim(edges[0], edges[-1])
     above.set_title(headline)
-    return figure
-
-
-@styled
-def against_epochs(
-    runs: Mapping[str, tuple[Sequence[float], Sequence[float]]], dense: float, floor: float
-) -> Figure:
-    """Training loss and projected validation accuracy against cumulative epochs, one line per method.
-
-    `runs` maps "direct" and "progressive" to (loss, accuracy in percent), a value per epoch. Accuracies
-    below `floor` lie under the picture.
-    """
-    figure = new_figure(7.5, 3.0)
-    left, right = figure.subplots(1, 2)
-    for label, (loss, accuracy) in runs.items():
-        for axes, values in ((left, loss), (right, accuracy)):
-            style = {"color": COLORS[label], "ls": LINES[label], "marker": MARKERS[label], "ms": 3.5}
-            axes.plot(range(1, len(values) + 1), values, label=label, **style)
-    right.axhline(dense, color=COLORS["dense"], lw=1)
-    left.set(xlabel="epoch", ylabel="training loss", yscale="log")
-    right.set(xlabel="epoch", ylabel="validation accuracy,\nprojected weights (%)", ylim=(floor, 100))
-    for axes in (left, right):
-        axes.xaxis.get_major_locator().set_params(integer=True)
-    left.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncol=2)
-    return figure
-
-
-@styled
-def who_keeps_what(densities: Mapping[str, Mapping[str, float]]) -> Figure:
-    """The share of its weights that each layer keeps, one group of bars per way of deciding.
-
-    `densities` maps a way to {layer: percentage kept}.
-    """
-    figure = new_figure(7.5, 0.8 + 0.52 * len(densities))
-    axes = figure.subplots()
-    layers = list(next(iter(densities.values())))
-    height = 0.8 / len(layers)
-    for i, layer in enumerate(layers):
-        places = np.arange(len(densities)) + (i - (len(layers) - 1) / 2) * height
-        values = [each[layer] for each in densities.values()]
-        axes.barh(places, values, height * 0.92, color=COLORS[layer], label=layer)
-        for place, value in zip(places, values, strict=True):
-            axes.annotate(
-                f"{value:.3g}%", (value, place), (3, 0), textcoords="offset points", va="center", fontsize=7
-            )
-    axes.set_yticks(range(len(densities)), list(densities))
-    axes.set(xscale="log", xlim=(0.05, 250), xlabel="weights kept (% of the layer)")
-    axes.set_ylim(len(densities) - 0.45, -0.55)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=len(layers))
-    return figure
-
-
-def _error_bar(axes: Axes, place: float, interval: tuple[float, float, float], color: str) -> None:
-    mean, low, high = interval
-    axes.hlines(place, low, high, color=color, lw=2)
-    axes.plot(mean, place, "o", color=color, ms=6)
-
-
-@styled
-def differences(rows: Mapping[str, tuple[float, float, float]], xlabel: str) -> Figure:
-    """Paired differences with their 95% intervals, one row each: (mean, low, high) in points."""
-    figure = new_figure(7.5, 0.8 + 0.38 * len(rows))
-    axes = figure.subplots()
-    axes.axvline(0, color=INK, lw=0.8, ls=":")
-    for place, interval in enumerate(rows.values()):
-        sure = interval[1] > 0 or interval[2] < 0
-        _error_bar(axes, place, interval, BLUE if sure else COLORS["dense"])
-    axes.set_yticks(range(len(rows)), list(rows))
-    axes.set(xlabel=xlabel, ylim=(len(rows) - 0.5, -0.5))
     return figure

@@ -14,7 +14,7 @@ from ..allocation import in_steps, suggest
 from ..constraints import Sparse
 from ..evaluation import evaluate
 from ..figures import progressive as figures
-from ..schedules import geometric
+from ..schedules import Schedule, geometric
 from ..training import Epoch, fit
 from .base import Panel, Worker, slider
 
@@ -27,7 +27,7 @@ EPOCHS = 24  # in all, whatever the number of steps; half of each step is ADMM, 
 def schedule_panel(network: nn.Module, split: data.Split, train: data.Split) -> Panel:
     """Final ratio, number of steps, rho's start and end: the schedule drawn, then run on `train`.
 
-    Run prunes a copy of `network` by the schedule on show; accuracies are those on `split`.
+    `network` is a LeNet-5. Run prunes a copy of it by the schedule on show; accuracies are those on `split`.
     """
     sizes = {name: network.get_parameter(name).numel() for name in suggest(network)}
     weights = sum(sizes.values())
@@ -38,7 +38,7 @@ def schedule_panel(network: nn.Module, split: data.Split, train: data.Split) -> 
     def draw(ratio: float, steps: int, start: float, end: float) -> Any:
         half = EPOCHS // steps // 2
         kept = [sum(each.keep for each in sets.values()) for sets in budgets(ratio, steps)]
-        factor = geometric(1, end / start, half)
+        factor = _growth(start, end, half)
         one = [start * factor(t) for t in range(half)] + [math.nan] * half
         each_epoch = [count for count in kept for _ in range(2 * half)]
         return figures.schedule(each_epoch, weights, one * steps, text(ratio, steps, start, end))
@@ -58,7 +58,7 @@ def schedule_panel(network: nn.Module, split: data.Split, train: data.Split) -> 
             report(done[0] / EPOCHS, f"epoch {done[0]}: {so_far}{epoch.val_accuracy:.1f}% right")
 
         for sets in budgets(ratio, steps):
-            admm = ADMM(model, sets, rho=start, schedule=geometric(1, end / start, half))
+            admm = ADMM(model, sets, rho=start, schedule=_growth(start, end, half))
             common = {"lr": 2e-3, "validate": split, "progress": told, "stop": stop, "batch_size": 64}
             fit(model, train, half, admm=admm, seed=done[0], **common)
             admm.finalize()
@@ -89,6 +89,11 @@ def schedule_panel(network: nn.Module, split: data.Split, train: data.Split) -> 
     return panel
 
 
+def _growth(start: float, end: float, epochs: int) -> Schedule:
+    """rho is `start` in the first of the epochs and `end` in the last."""
+    return geometric(1, end / start, max(1, epochs - 1))
+
+
 def _code(ratio: float, steps: int, start: float, end: float) -> str:
     half = EPOCHS // steps // 2
     return f"""import admm_lib as al
@@ -96,10 +101,11 @@ def _code(ratio: float, steps: int, start: float, end: float) -> str:
 data = al.data.load("auto")
 model = al.models.pretrained("lenet5", data.name)
 final = al.suggest(model, ratio={ratio:g})
-for sets in al.allocation.in_steps(model, final, steps={steps}):
-    admm = al.ADMM(model, sets, rho={start:g}, schedule=al.geometric(1, {end / start:g}, {half}))
-    al.fit(model, data, {half}, admm=admm, lr=2e-3)
+grow = al.geometric(1, {end / start:g}, {max(1, half - 1)})
+for number, sets in enumerate(al.allocation.in_steps(model, final, steps={steps})):
+    admm = al.ADMM(model, sets, rho={start:g}, schedule=grow)
+    al.fit(model, data, {half}, admm=admm, lr=2e-3, seed={2 * half} * number)
     admm.finalize()                                # these zeros stay in the next step
-    al.fit(model, data, {half}, lr=2e-3)
+    al.fit(model, data, {half}, lr=2e-3, seed={2 * half} * number + {half})
 print(al.evaluate(model, data.val))
 """

@@ -97,6 +97,19 @@ def test_lamp_keeps_the_last_of_every_layer_and_does_not_see_scale():
         allocation.by_magnitude(two_layers(first, [w / 1000 for w in second]), 20)
 
 
+def test_tied_weights_count_once():
+    model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.ReLU(), nn.Linear(4, 4, bias=False))
+    model[2].weight = model[0].weight
+    assert al.suggest(model, 2) == {"0.weight": al.Sparse(keep=8)}
+    assert allocation.together(model, 2) == {("0.weight",): al.Sparse(keep=8)}
+
+
+def test_one_budget_over_all_layers_goes_in_steps_too():
+    sets = allocation.together(LENET5, 1000)
+    (key,) = sets
+    assert [each[key].keep for each in allocation.in_steps(LENET5, sets, 3)] == [43_033, 4_302, 430]
+
+
 def test_together_is_one_budget():
     (sets,) = allocation.together(al.models.lenet300(), 22.9).items()
     assert sets == (("fc1.weight", "fc2.weight", "fc3.weight"), al.Sparse(keep=11_624))

@@ -2,6 +2,7 @@
 
 from threading import Event
 
+import numpy as np
 import pytest
 import torch
 
@@ -83,28 +84,109 @@ def test_a_finished_run_is_not_trained_again(tmp_path):
 
 
 def test_an_epoch_that_was_stopped_half_way_is_not_kept(tmp_path):
-    stop = Event()
+    stop, batches = Event(), []
 
-    def stopped(epoch):
-        if epoch.number == 2:
+    def stopping(inputs, generator):
+        batches.append(len(inputs))
+        if len(batches) == 3:  # of two batches an epoch: the first of the second epoch
             stop.set()
+        return inputs
 
-    run(tmp_path / "stage", progress=stopped, stop=stop)
-    trained = []
-    run(tmp_path / "stage", progress=trained.append)
+    model = al.models.create("lenet300", 3)
+    history = al.fit(model, SMALL, 5, seed=1, stop=stop, augment=stopping, resume=tmp_path / "stage")
+    assert [epoch.number for epoch in history] == [1, 2]
+    assert len(batches) == 3
+    model, trained = al.models.create("lenet300", 3), []
+    al.fit(model, SMALL, 5, seed=1, progress=trained.append, resume=tmp_path / "stage")
     assert trained[0].number == 2
+    unbroken = al.models.create("lenet300", 3)
+    al.fit(unbroken, SMALL, 5, seed=1)
+    assert all(map(torch.equal, model.parameters(), unbroken.parameters()))
 
 
-@pytest.mark.parametrize("damage", ["cut", "other", "text"])
-def test_a_file_that_is_damaged_or_of_another_run_is_named(tmp_path, damage):
+def test_dropout_goes_on_where_it_was_whatever_was_drawn_in_between(tmp_path):
+    def run(progress, resume):
+        network = al.models.create("lenet300", 3)
+        al.fit(al.models.with_dropout(network, {"fc2": 0.5}), SMALL, 4, progress=progress, resume=resume)
+        return network
+
+    with pytest.raises(Killed):
+        run(killed_at(3), tmp_path / "stage")
+    torch.rand(100)
+    resumed = run(False, tmp_path / "stage")
+    torch.rand(7)
+    before = torch.get_rng_state()
+    assert all(map(torch.equal, resumed.parameters(), run(False, None).parameters()))
+    assert torch.equal(torch.get_rng_state(), before)  # the caller's own random numbers are left alone
+
+
+def test_an_optimizer_of_ones_own_has_its_rates_back_after_a_resumed_run(tmp_path):
+    def run(progress):
+        model = al.models.create("lenet300", 3)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        try:
+            al.fit(model, SMALL, 4, optimizer=optimizer, progress=progress, resume=tmp_path / "stage")
+        finally:
+            rates = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+        return model, optimizer, rates
+
+    with pytest.raises(Killed):
+        run(killed_at(2))
+    model, optimizer, rates = run(False)
+    (fresh,) = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9).param_groups
+    assert rates == [{k: v for k, v in fresh.items() if k != "params"}]
+    before = model.fc1.weight.detach().clone()
+    al.fit(model, SMALL, 1, optimizer=optimizer, schedule="constant")
+    assert not torch.equal(model.fc1.weight, before)
+
+
+@pytest.mark.parametrize("damage", ["cut", "text"])
+def test_a_damaged_file_is_named(tmp_path, damage):
     file = tmp_path / "stage"
     run(file)
     if damage == "cut":
         file.write_bytes(file.read_bytes()[:-300])
-    elif damage == "text":
-        file.write_text("not a checkpoint")
     else:
-        al.fit(al.models.create("lenet5", 0), SMALL, 1, resume=tmp_path / "five")
-        (tmp_path / "five").replace(file)
-    with pytest.raises(ValueError, match=r"stage is damaged or belongs to another run: delete it"):
+        file.write_text("not a checkpoint")
+    with pytest.raises(ValueError, match=r"stage is damaged: delete it to start over"):
         run(file)
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({"seed": 2}, "seed"), ({"batch_size": 64}, "batch_size, batches"), ({"lr": 0.01}, "optimizer"),
+        ({"schedule": "constant"}, "schedule"), ({"precision": "bf16-mixed"}, "precision"),
+        ({"teacher": al.Teacher(al.models.lenet300())}, "teacher"), ({"epochs": 3}, "epochs"),
+    ],
+)  # fmt: skip
+def test_a_file_of_another_run_is_refused_before_anything_is_changed(tmp_path, changes, names):
+    told = {"epochs": 2, "seed": 1, "batch_size": 128, "resume": tmp_path / "stage"}
+    al.fit(al.models.create("lenet300", 3), SMALL, **told)
+    model = al.models.create("lenet300", 3)
+    with pytest.raises(ValueError, match=rf"belongs to another run \(.*{names}.* differ\): give this one"):
+        al.fit(model, SMALL, **{**told, **changes})
+    assert all(map(torch.equal, model.parameters(), al.models.create("lenet300", 3).parameters()))
+
+
+def test_other_weights_and_other_sets_are_another_run(tmp_path):
+    def fit(seed, keep, rho):
+        model = al.models.create("lenet300", seed)
+        admm = al.ADMM(model, {"fc1.weight": al.Sparse(keep=keep)}, rho)
+        al.fit(model, SMALL, 1, admm=admm, resume=tmp_path / "stage")
+
+    fit(3, 500, 0.1)
+    for other, names in (((4, 500, 0.1), "admm, model"), ((3, 501, 0.1), "admm"), ((3, 500, 0.2), "admm")):
+        with pytest.raises(ValueError, match=rf"another run \({names} differ\)"):
+            fit(*other)
+
+
+def test_rho_may_come_from_numpy(tmp_path):
+    model = al.models.create("lenet300", 3)
+    admm = al.ADMM(model, {"fc1.weight": al.Sparse(keep=9)}, schedule=lambda t: np.interp(t, [0, 9], [1, 10]))
+    al.fit(model, SMALL, 1, admm=admm, resume=tmp_path / "stage")
+    assert type(admm.rho["fc1.weight"]) is float
+    again = al.models.create("lenet300", 3)
+    admm = al.ADMM(again, {"fc1.weight": al.Sparse(keep=9)}, schedule=lambda t: np.interp(t, [0, 9], [1, 10]))
+    al.fit(again, SMALL, 1, admm=admm, resume=tmp_path / "stage")
+    assert torch.equal(model.fc1.weight, again.fc1.weight)

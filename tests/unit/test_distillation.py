@@ -41,17 +41,36 @@ def test_a_student_learns_from_the_teacher_alone():
     assert al.evaluate(student, DIGITS.val).accuracy > 80
 
 
-def test_the_teacher_stays_as_it_was():
+def test_the_teacher_stays_as_it_was(monkeypatch):
     """Also where it is the student itself: what teaches is the network before training."""
-    model = al.models.pretrained("lenet300", "digits")
+    model = al.models.with_dropout(al.models.pretrained("lenet300", "digits"), {"fc3": 0.5})
     before = copy.deepcopy(model.state_dict())
     model.train()
-    guide = al.Teacher(model, weight=1.0)
+    guide, inputs = al.Teacher(model, weight=1.0), DIGITS.val.inputs[:8]
+    said, taught = [], al.Teacher.logits
+
+    def watched(teacher, batch):
+        said.append(taught(teacher, inputs))
+        return taught(teacher, batch)
+
+    monkeypatch.setattr(al.Teacher, "logits", watched)
     al.fit(al.models.create("lenet300", 0), DIGITS.train, 1, teacher=guide)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert model.training
-    al.fit(model, DIGITS.train, 1, lr=1e-3, teacher=guide)
+    said.clear()
+    al.fit(model, DIGITS.train, 2, lr=1e-3, teacher=guide)
     assert any(not torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert len(said) == 20
+    assert all(torch.equal(each, said[0]) for each in said)  # no dropout, and none of what was learnt
+
+
+def test_a_teacher_in_bfloat16():
+    teacher = al.models.pretrained("lenet300", "digits")
+    student = al.models.create("lenet300", 5)
+    guide = al.Teacher(teacher, weight=1.0)
+    history = al.fit(student, DIGITS.train, 4, lr=2e-3, teacher=guide, precision="bf16-mixed")
+    assert history[-1].loss < 0.5 * history[0].loss
+    assert al.evaluate(student, DIGITS.val).accuracy > 80
 
 
 def test_a_weight_of_nothing_changes_nothing():

@@ -138,6 +138,9 @@ def test_dropout_shares_the_weights_and_acts_in_training_only():
     assert [(name, m.p) for name, m in thinned.named_children() if isinstance(m, torch.nn.Dropout)] == [
         ("drop_fc1", 0.25), ("drop_fc2", 0.5),
     ]  # fmt: skip
+    residual = type("Residual", (torch.nn.Sequential,), {"forward": lambda self, x: x + self[0](x)})
+    with pytest.raises(ValueError, match=r"a Residual is no plain nn\.Sequential"):
+        models.with_dropout(residual(torch.nn.Linear(2, 2)), {"0": 0.5})
     for shares, message in (({"fc3": 0.5}, "no layer 'fc3'"), ({"fc1": -0.1}, "share of fc1 lies from 0")):
         with pytest.raises(ValueError, match=message):
             models.with_dropout(model, shares)

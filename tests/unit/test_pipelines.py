@@ -79,6 +79,8 @@ def elsewhere(tmp_path, monkeypatch):
         ),
         ({"dense": {"epochs": 0, "lr": 0.1}}, "dense: epochs must be"),
         ({"retrain": {"epochs": 2, "lr": -1}}, "retrain: lr must be"),
+        ({"retrain": {"epochs": 2, "lr": float("nan")}}, "retrain: lr must be a positive number"),
+        ({"admm": {**TINY["admm"], "rho": float("inf")}}, "admm: rho must be a positive number"),
         ({"retrain": {"epochs": 2, "lr": 1, "dropout": {}}}, "retrain needs exactly"),
         ({"retrain": {"epochs": 2, "lr": 1, "shrink": 1}}, "shrink must be true or false"),
         ({"dense": {"epochs": 2, "lr": 1, "dropout": 0.5}}, "dropout maps layers to the share"),
@@ -165,8 +167,13 @@ def test_a_killed_run_goes_on_from_its_last_epoch_to_the_same_end(elsewhere, las
     """Killed after each of the epochs: of dense, ADMM, retraining, ADMM, ..., before it is kept."""
     recipe = {name: value for name, value in TINY.items() if name not in recipes.STEP}
     first = {name: TINY[name] for name in recipes.STEP}
-    second = {**first, "keep": {"fc1.weight": 1500, "fc2.weight": 500, "fc3.weight": 200}}
-    recipe |= {"steps": [{**first, "retrain": {"epochs": 1, "lr": 0.002}}, second]}
+    fewer = {"fc1.weight": 1500, "fc2.weight": 500, "fc3.weight": 200}
+    second = {**first, "keep": fewer, "retrain": {**TINY["retrain"], "shrink": True}}
+    recipe |= {
+        "steps": [{**first, "retrain": {"epochs": 1, "lr": 0.002}}, second],
+        "dense": {**TINY["dense"], "dropout": {"fc2": 0.3}},
+        "distill": {"temperature": 4, "weight": 0.9},
+    }
     images, epochs = al.data.load("digits"), []
 
     def killed(line):
@@ -180,6 +187,7 @@ def test_a_killed_run_goes_on_from_its_last_epoch_to_the_same_end(elsewhere, las
         unbroken = pipelines.train(recipe, 107, images, home=elsewhere / "unbroken")
         with pytest.raises(Killed):
             pipelines.train(recipe, 107, images, report=killed, home=elsewhere / "broken")
+        torch.rand(11)  # as another process would, from another place in its random numbers
         again = []
         resumed = pipelines.train(recipe, 107, images, report=again.append, home=elsewhere / "broken")
     finally:
@@ -187,7 +195,10 @@ def test_a_killed_run_goes_on_from_its_last_epoch_to_the_same_end(elsewhere, las
     assert len(again) == 2 + 2 + 1 + 2 + 2 - (last - 1)  # only the killed epoch is trained again
     for (model, _), (expected, _) in zip(resumed, unbroken, strict=True):
         assert all(map(torch.equal, model.parameters(), expected.parameters()))
-    assert not list((elsewhere / "broken" / "cache").glob("*.unfinished"))
+    left = [path.suffix for path in (elsewhere / "broken" / "cache").iterdir()]
+    assert left == [".safetensors"] * 5
+    stages = [origin for _, origin in resumed]
+    assert all(origin["seconds"] > 0 for origin in stages)
 
 
 def test_what_a_step_pruned_stays_pruned_in_the_next(elsewhere):
@@ -239,6 +250,9 @@ def test_retraining_on_the_shrunk_network_keeps_budget_and_zeros(elsewhere, monk
     _, (pruned, _), (retrained, _) = pipelines.train(recipe, 107, images)
     assert widths[:2] == [300, 300]
     assert widths[2] < 100  # most neurons have no weight left
+    alive = al.shrink(pruned)  # what lies on dead paths is given up
+    assert pruned.fc1.weight.count_nonzero() == 500
+    assert retrained.fc1.weight.count_nonzero() == alive.fc1.weight.count_nonzero() < 500
     for name in keep:
         before, after = pruned.get_parameter(name), retrained.get_parameter(name)
         assert after.shape == before.shape

@@ -13,15 +13,22 @@ from admm_lib import data, recipes, records, results
 
 
 def run(seed, dense=99.0, accuracy=99.0, **more):
-    start = {"dense_test_accuracy": dense, "dense_test_correct": "of one network"}
+    start = {"dense_test_accuracy": dense, "dense_test_correct": bitmap(1, 0, 1)}
     return {"seed": seed, "test_accuracy": accuracy, **start, **more}
 
 
-def record(name, runs):
-    return {"name": name, "runs": runs}
+def bitmap(*correct):
+    return records.pack_bits(torch.tensor(correct, dtype=torch.bool))
 
 
-RECIPE = {"name": "toy", "model": "lenet5", "track": "from-lenet5", "dataset": "mnist"}
+def record(name, runs, **changes):
+    return {"name": name, "runs": runs, "recipe": RECIPE | changes}
+
+
+RECIPE = {
+    "name": "toy", "model": "lenet5", "track": "from-lenet5", "dataset": "mnist", "batch_size": 8,
+    "shift_pixels": 0, "dense": {"epochs": 1}, "keep": {}, "admm": {"epochs": 2}, "retrain": {"epochs": 3},
+}  # fmt: skip
 
 
 def test_interval_is_students():
@@ -46,7 +53,12 @@ def test_pairs_are_made_by_seed():
     with pytest.raises(ValueError, match="share no seed"):
         records.paired_interval(ours, record("c", [run(3)]))
     with pytest.raises(ValueError, match="a and d start from other dense networks at seed 2"):
-        records.paired_interval(ours, record("d", [run(2, dense_test_correct="of another")]))
+        records.paired_interval(ours, record("d", [run(2, dense_test_correct=bitmap(1, 1, 1))]))
+    for changes in ({"batch_size": 9}, {"shift_pixels": 2}, {"retrain": {"epochs": 4}}):
+        with pytest.raises(ValueError, match="a and e differ in epochs, batch size or augmentation"):
+            records.paired_interval(ours, record("e", [run(2)], **changes))
+    longer = {"admm": {"epochs": 1}, "retrain": {"epochs": 4}}  # in all as many
+    assert records.paired_interval(ours, record("f", [run(2)], **longer)).mean == pytest.approx(-1.0)
 
 
 def test_lossless_needs_the_whole_interval():
