@@ -1,12 +1,11 @@
 r"""Dead-path elimination: the physically smaller network that computes the same, and the way back.
 
-A unit is a neuron or a filter, x_j = act(sum_i w_ji x_i + b_j). Two passes find those that cannot matter:
+A unit is a neuron or a filter, x_j = act(sum_i w_ji x_i + b_j). Two passes over the weights, which run no
+data, find those that cannot matter:
 
     forward, first layer to last    all w_ji = 0: x_j is a constant c, so that in every unit k of the next
                                     layer b_k <- b_k + w_kj c and w_kj <- 0 leave the output as it is
     backward, last layer to first   w_kj = 0 in every unit k that stays: nothing reads x_j, and j goes
-
-Both are index logic on the weights; no data is run.
 """
 
 import copy
@@ -88,10 +87,10 @@ def expand(small: nn.Sequential, model: nn.Sequential) -> None:
         raise ValueError("the first network does not come from shrink: expand(shrink(model), model)")
     ours, theirs = _parts(small), _parts(model)
     shapes = {path: _shape(module) for path, module in theirs.items() if _shape(module)}
-    if ours.keys() != theirs.keys() or shapes != {path: each.shape for path, each in kept.items()}:
+    kinds = [[*map(kind_of, parts.values())] for parts in (ours, theirs)]
+    if kinds[0] != kinds[1] or shapes != {path: each.shape for path, each in kept.items()}:
         raise ValueError("the networks do not fit: expand into the very model that was shrunk")
-    writes = [write for path in kept for write in _writes(path, kept[path], ours[path], theirs[path])]
-    for target, value in writes:
+    for target, value in [w for p in kept for w in _writes(p, kept[p], ours[p], theirs[p])]:  # all or none
         target.copy_(value)
 
 
@@ -112,8 +111,8 @@ def _parts(model: nn.Module) -> dict[str, nn.Module]:
 def _check(path: str, module: nn.Module) -> None:
     """Raise ValueError unless a module's part in the two passes is known."""
     known = all(getattr(module, name, value) == value for name, value in _KNOWN_WITH.items())
-    shown = f"{kind_of(module).__name__}({module.extra_repr()})"
-    if kind_of(module) not in _KNOWN or not known:
+    if not known or kind_of(module) not in _KNOWN:
+        shown = f"{kind_of(module).__name__}({module.extra_repr()})"
         raise ValueError(f"{path or 'the model'} is {shown}: {_ADVICE}")
     held = dict(getattr(module, "parametrizations", {}))
     plain = {*dict(module.named_parameters(recurse=False)), *dict(module.named_buffers(recurse=False))}
@@ -144,20 +143,20 @@ def _fold_constants(parts: dict[str, nn.Module]) -> None:
 
 def _fold(inputs: Tensor, module: nn.Module) -> None:
     """Move what inputs that are not NaN give to a layer from its weights to its bias."""
-    constant, weight = inputs.isfinite(), module.weight
+    constant, weight = ~inputs.isnan(), module.weight
     moved = weight[:, constant].flatten(1) @ inputs[constant].repeat_interleave(weight[0, 0].numel())
     weight[:, constant] = 0
     if module.bias is not None:
         module.bias += moved
-    elif moved.any():
+    else:
         module.bias = nn.Parameter(moved, weight.requires_grad)
 
 
 def _carry(constants: Tensor, dims: int, path: str, module: nn.Module) -> tuple[Tensor, int]:
     """Take one number per unit, NaN where it is not constant, through a module or up to a weight layer.
 
-    `dims` is that of the maps, -1 once flattened: the next module with a size then tells how many
-    features in a row a unit has become. Raises ValueError where a module does not fit.
+    `dims` is that of the maps; -1 once flattened, to as many features in a row for each unit as the next
+    module with a size says. Raises ValueError where a module does not fit.
     """
     kind, size = type(module), [len(constants), *_shape(module)[:2]][-1]
     if dims == -1 and _shape(module):
@@ -193,8 +192,9 @@ def _read_units(parts: dict[str, nn.Module]) -> dict[str, Tensor]:
             units = len(module.weight)  # each is `inputs of the next layer / units` inputs in a row
             stay[path] = torch.ones(units) > 0 if read is None else read.view(units, -1).any(1)
             read = (module.weight[stay[path]] != 0).transpose(0, 1).flatten(1).any(1)
-    for units in stay.values():
-        units[0] |= not units.any()  # no layer is left without any
+    for path, units in stay.items():
+        parts[path].weight[~units] = 0
+        units[0] |= not units.any()  # no layer is left without any, if only with zeros
     return stay
 
 
@@ -204,8 +204,7 @@ def _kept(parts: dict[str, nn.Module], stay: dict[str, Tensor]) -> dict[str, Kep
     for path, module in parts.items():
         inputs, units = units, stay.get(path, units)
         if shape := _shape(module):
-            sides = (units, inputs) if path in stay else (units,)
-            kept[path] = Kept(shape, *map(_indices, sides, shape))
+            kept[path] = Kept(shape, *map(_indices, (units, inputs), shape))  # a norm's shape is shorter
     return kept
 
 
