@@ -119,7 +119,7 @@ def of_run(pair):
 
 
 def test_there_are_records():
-    assert {"lenet5-71x", "lenet5-71x-plain"} <= set(COMMITTED)
+    assert {"lenet5-71x", "lenet5-71x-plain", "lenet5-71x-plain-distilled"} <= set(COMMITTED)
     assert {"lenet300-23x", "lenet300-23x-plain", "lenet300-23x-magnitude"} <= set(COMMITTED)
 
 
