@@ -20,7 +20,7 @@ class Checkpoint:
     """All `parts` of a run, written to `path` as a whole or not at all.
 
     `told` is what the run was told, in plain values. With it and the state of the parts at the start, the
-    file is known to be of this run and not of another.
+    file is known to be of this run and not of another. (Data and loss have no state to compare.)
     """
 
     def __init__(self, path: Path, parts: dict[str, Stateful | None], told: dict[str, Any]) -> None:
@@ -39,8 +39,8 @@ class Checkpoint:
     def read(self) -> dict[str, Any]:
         """Put everything back to where it was, and give what was kept as `more`; {} without a file.
 
-        Raises ValueError, naming the file and the remedy, where it is damaged or of another run; the parts
-        are as they were then.
+        The parts must be as they were when the run began. Raises ValueError, naming the file and the
+        remedy, where it is damaged or of another run; nothing is changed then.
         """
         if not self.path.exists():
             return {}
@@ -50,12 +50,18 @@ class Checkpoint:
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             raise ValueError(f"{self.path} is damaged: delete it to start over ({reason})") from error
-        names = sorted(run.keys() | self.run.keys())
-        if odd := [name for name in names if run.get(name) != self.run.get(name)]:
-            raise ValueError(
-                f"{self.path} belongs to another run ({', '.join(odd)} differ): "
-                "give this one a file of its own, or delete it"
-            )
+        for name in self.run:  # what the run was told comes first, and explains what follows from it
+            if name not in self.parts and run.get(name) != self.run[name]:
+                values = f"{name} {run.get(name)} there, {self.run[name]} here"
+                raise ValueError(
+                    f"{self.path} belongs to another run ({values}): give this one a file of its own"
+                )
+        for name in parts.keys() | self.parts:
+            if run.get(name) != self.run.get(name):
+                raise ValueError(
+                    f"{self.path} is of a run that started from another {name}: to go on with that run, make "
+                    "model, optimizer and ADMM anew as they were; for another run, give another file"
+                )
         for name, part in self.parts.items():
             part.load_state_dict(parts[name])
         return more

@@ -75,8 +75,10 @@ def stream(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The batches of a split, or of whatever gives batches by itself.
 
-    Raises ValueError for a torch Dataset, which gives single examples.
+    Raises ValueError for a torch Dataset and for a pair of tensors, which give single examples.
     """
+    if isinstance(data, tuple | list) and any(isinstance(each, Tensor) for each in data):
+        raise ValueError("tensors are no batches: DataLoader(TensorDataset(inputs, targets), batch_size=128)")
     if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
         raise ValueError("a Dataset gives single examples: wrap it, DataLoader(dataset, batch_size=128)")
     return data.batches(size, generator, augment) if isinstance(data, Split) else iter(data)

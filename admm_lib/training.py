@@ -75,7 +75,8 @@ def fit(
     zero; the default) or "constant" (the default with ADMM). A `teacher` adds distillation to the loss.
     `validate` (by default `data.val` of a data set) is evaluated by `metric` after each epoch, and
     `keep_best` ends on the epoch where that was highest. `resume` names a file that keeps the state after
-    each epoch: the same call goes on from there, to the same end. `stop` ends training after the current
+    each epoch: the same call, on model, optimizer and ADMM made anew as they were, goes on from there, to
+    the same end. `stop` ends training after the current
     step. The optimizer's own learning rates are the same afterwards as before.
 
     Raises ValueError for bad arguments and DivergenceError, naming the step, when loss or weights are not
@@ -102,8 +103,10 @@ def fit(
         admm = admm and admm.to(fabric.device)
         teacher = teacher and teacher.ready(fabric.device)
         parts = {"model": model, "optimizer": optimizer, "schedule": scheduler, "admm": admm}
-        told = {"epochs": epochs, "seed": seed, "batch_size": batch_size, "schedule": schedule,
-                "precision": precision, "batches": steps, "teacher": teacher and teacher.share}
+        told = {"epochs": epochs, "seed": seed, "batch_size": batch_size, "batches": steps,
+                "schedule of the rate": schedule, "precision": precision,
+                "learning rate": [each.get("initial_lr", each["lr"]) for each in optimizer.param_groups],
+                "teacher": teacher and teacher.share}
         checkpoint = resume and Checkpoint(resume, parts, told)
         history = [Epoch(*each) for each in checkpoint.read().get("history", ())] if checkpoint else []
         with _reporting(progress, epochs, len(history)) as report:

@@ -224,6 +224,9 @@ def test_a_dataset_without_a_loader():
     examples = torch.utils.data.TensorDataset(torch.zeros(2, 1, 28, 28), torch.tensor([0, 1]))
     for act in (lambda: al.evaluate(network(), examples), lambda: al.fit(network(), examples, 1)):
         assert messages(act).startswith("a Dataset gives single examples: wrap it, DataLoader(")
+    pair = examples.tensors
+    for act in (lambda: al.evaluate(network(), pair), lambda: al.fit(network(), pair, 1)):
+        assert messages(act).startswith("tensors are no batches: DataLoader(TensorDataset(")
 
 
 def test_admm_after_its_end():
