@@ -23,7 +23,7 @@ class Checkpoint:
     file is known to be of this run and not of another. (Data and loss have no state to compare.)
     """
 
-    def __init__(self, path: Path, parts: dict[str, Stateful | None], told: dict[str, Any]) -> None:
+    def __init__(self, path: str | Path, parts: dict[str, Stateful | None], told: dict[str, Any]) -> None:
         self.path = Path(path)
         self.parts = {name: part for name, part in parts.items() if part is not None}
         self.run = {**told, **{name: checksum(part.state_dict()) for name, part in self.parts.items()}}

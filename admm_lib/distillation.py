@@ -28,11 +28,6 @@ class Teacher:
         if not 0 <= self.weight <= 1:
             raise ValueError(f"weight is the teacher's share of the loss, 0 to 1, but is {self.weight!r}")
 
-    @property
-    def share(self) -> tuple[float, float]:
-        """Temperature and weight."""
-        return self.temperature, self.weight
-
     def ready(self, device: torch.device) -> "Teacher":
         """The same with a copy of the network as it is now, on `device` and in evaluation mode."""
         return replace(self, model=copy.deepcopy(self.model).eval().to(device))

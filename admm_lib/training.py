@@ -62,7 +62,7 @@ def fit(
     accelerator: str = "auto",
     validate: Data | Split | Batches | None = None,
     keep_best: bool = False,
-    resume: Path | None = None,
+    resume: str | Path | None = None,
     progress: bool | Callable[[Epoch], None] = False,
     stop: Event | None = None,
 ) -> list[Epoch]:
@@ -76,8 +76,8 @@ def fit(
     `validate` (by default `data.val` of a data set) is evaluated by `metric` after each epoch, and
     `keep_best` ends on the epoch where that was highest. `resume` names a file that keeps the state after
     each epoch: the same call, on model, optimizer and ADMM made anew as they were, goes on from there, to
-    the same end. `stop` ends training after the current
-    step. The optimizer's own learning rates are the same afterwards as before.
+    the same end. `stop` ends training after the current step. The optimizer's own learning rates are the
+    same afterwards as before.
 
     Raises ValueError for bad arguments and DivergenceError, naming the step, when loss or weights are not
     finite.
@@ -106,7 +106,7 @@ def fit(
         told = {"epochs": epochs, "seed": seed, "batch_size": batch_size, "batches": steps,
                 "schedule of the rate": schedule, "precision": precision,
                 "learning rate": [each.get("initial_lr", each["lr"]) for each in optimizer.param_groups],
-                "teacher": teacher and teacher.share}
+                "teacher": teacher and (teacher.temperature, teacher.weight)}
         checkpoint = resume and Checkpoint(resume, parts, told)
         history = [Epoch(*each) for each in checkpoint.read().get("history", ())] if checkpoint else []
         with _reporting(progress, epochs, len(history)) as report:

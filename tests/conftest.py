@@ -1,4 +1,4 @@
-"""Shared fixtures: small notebooks made for one test; a real Chromium; a JupyterLab."""
+"""Shared fixtures: small notebooks made for one test; one thread; a real Chromium; a JupyterLab."""
 
 import json
 import os
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
@@ -48,6 +49,15 @@ def tiny(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Two threads add in another order: for results that are compared bit by bit."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -15,13 +15,7 @@ SMALL = al.data.Data(
 )
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Two threads add in another order: results are compared bit by bit here."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Killed(Exception):

@@ -162,6 +162,7 @@ class Killed(Exception):
     pass
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("last", range(1, 9))
 def test_a_killed_run_goes_on_from_its_last_epoch_to_the_same_end(elsewhere, last):
     """Killed after each of the epochs: of dense, ADMM, retraining, ADMM, ..., before it is kept."""
@@ -181,17 +182,12 @@ def test_a_killed_run_goes_on_from_its_last_epoch_to_the_same_end(elsewhere, las
         if len(epochs) == last:
             raise Killed
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        unbroken = pipelines.train(recipe, 107, images, home=elsewhere / "unbroken")
-        with pytest.raises(Killed):
-            pipelines.train(recipe, 107, images, report=killed, home=elsewhere / "broken")
-        torch.rand(11)  # as another process would, from another place in its random numbers
-        again = []
-        resumed = pipelines.train(recipe, 107, images, report=again.append, home=elsewhere / "broken")
-    finally:
-        torch.set_num_threads(threads)
+    unbroken = pipelines.train(recipe, 107, images, home=elsewhere / "unbroken")
+    with pytest.raises(Killed):
+        pipelines.train(recipe, 107, images, report=killed, home=elsewhere / "broken")
+    torch.rand(11)  # as another process would, from another place in its random numbers
+    again = []
+    resumed = pipelines.train(recipe, 107, images, report=again.append, home=elsewhere / "broken")
     assert len(again) == 2 + 2 + 1 + 2 + 2 - (last - 1)  # only the killed epoch is trained again
     for (model, _), (expected, _) in zip(resumed, unbroken, strict=True):
         assert all(map(torch.equal, model.parameters(), expected.parameters()))

@@ -17,13 +17,7 @@ SPLITS = (DIGITS.train, DIGITS.val, DIGITS.test)
 SMALL = al.data.Data("small", *(split.subset(200) for split in SPLITS), "200 digits each")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Two threads add in another order: results are compared bit by bit here."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def network(seed=0):
