@@ -95,7 +95,9 @@ class ADMM:
             raise ValueError(f"{key}: name at least one weight, each once (tied layers share one weight)")
         if not isinstance(constraint, Constraint) or isinstance(constraint, type):
             raise ValueError(f"{key}: {constraint!r} is not a constraint set, such as Sparse(ratio=10)")
-        constraint.check(sum(self._layers.parameter(i).numel() for i in layers), " + ".join(names))
+        shapes = [self._layers.parameter(i).shape for i in layers]
+        joined = shapes[0] if len(shapes) == 1 else torch.Size([sum(shape.numel() for shape in shapes)])
+        constraint.check(joined, " + ".join(names))
         value = rho.get(key) if isinstance(rho, Mapping) else rho
         if not isinstance(value, Real) or not 0 < value < float("inf"):
             raise ValueError(f"{key}: rho must be a positive number, but is {value!r}")

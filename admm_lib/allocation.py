@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
+from . import groups
 from .admm import Key
 from .constraints import Sparse
 from .names import resolve
@@ -67,7 +69,7 @@ def together(model: nn.Module, ratio: float) -> dict[tuple[str, ...], Sparse]:
 
 
 def in_steps(model: nn.Module, sets: Mapping[Key, Sparse], steps: int) -> list[dict[Key, Sparse]]:
-    r"""Budgets on the way to `sets`: step s of S keeps n_i (k_i / n_i)^(s / S) of n_i weights.
+    r"""Budgets on the way to `sets`: step s of S keeps n_i (k_i / n_i)^(s / S) of n_i weights (or groups).
 
     Every step divides what is left by the same factor; no budget falls below its last, and the
     last ones are exact. Raises ValueError for steps < 1, an unknown layer and a set that does not fit it.
@@ -75,17 +77,19 @@ def in_steps(model: nn.Module, sets: Mapping[Key, Sparse], steps: int) -> list[d
     """
     if steps < 1:
         raise ValueError(f"steps must be 1 or more, but is {steps}")
-    sizes = {
-        key: sum(getattr(*resolve(model, name)).numel() for name in ([key] if isinstance(key, str) else key))
-        for key in sets
-    }
-    for name, each in sets.items():
-        each.check(sizes[name], str(name))
-    last = {name: each.budget(sizes[name]) for name, each in sets.items()}
+    last, counts = {}, {}
+    for key, each in sets.items():
+        shapes = [getattr(*resolve(model, name)).shape for name in ([key] if isinstance(key, str) else key)]
+        joined = shapes[0] if len(shapes) == 1 else torch.Size([sum(shape.numel() for shape in shapes)])
+        each.check(joined, str(key))
+        counts[key] = groups.count(joined, each.by)
+        last[key] = each.budget(counts[key])
     return [
         {
-            name: Sparse(keep=max(last[name], round(size * (last[name] / size) ** (step / steps))))
-            for name, size in sizes.items()
+            key: replace(
+                sets[key], ratio=None, keep=max(last[key], round(n * (last[key] / n) ** (step / steps)))
+            )
+            for key, n in counts.items()
         }
         for step in range(1, steps + 1)
     ]

@@ -19,8 +19,11 @@ from . import groups, parametrizations, projections
 class Constraint(Protocol):
     """What ADMM asks of a set."""
 
-    def check(self, numel: int, name: str) -> None:
-        """Raise ValueError, naming the layer, when the set makes no sense for `numel` weights."""
+    def check(self, shape: torch.Size, name: str) -> None:
+        """Raise ValueError, naming the layer, when the set makes no sense for a weight of that shape.
+
+        Several layers under one set are checked, and projected, as one long vector.
+        """
 
     def project(self, weight: Tensor) -> Tensor:
         """The point of the set that is nearest to `weight`."""
@@ -31,10 +34,11 @@ class Constraint(Protocol):
 
 @dataclass(frozen=True)
 class Sparse:
-    r"""At most `keep` nonzero weights: {Z : ||Z||_0 <= keep}; or keep = floor(numel / ratio).
+    r"""At most `keep` nonzero groups: {Z : ||Z||_0 <= keep} of single weights, or of what the view `by` says.
 
-    Exactly one of `keep` (a count, >= 0) and `ratio` (weights per nonzero weight, >= 1, finite) is given.
-    Raises ValueError otherwise. Source: 1804.03294, Eq. (4).
+    Exactly one of `keep` (a count of groups, >= 0) and `ratio` (groups per nonzero group, >= 1, finite) is
+    given; then keep = floor(groups / ratio). Views: see `groups`. Raises ValueError otherwise. Sources:
+    1804.03294, Eq. (4); filters, channels and columns: 1907.02124, Section 3.
     """
 
     keep: int | None = None
@@ -47,7 +51,7 @@ class Sparse:
             raise ValueError("give either keep= (a count) or ratio= (weights per nonzero weight)")
         keep, ratio = self.keep, self.ratio
         if keep is not None and not (isinstance(keep, Real) and keep >= 0 and keep % 1 == 0):
-            raise ValueError(f"keep is a count of weights, 0 or more, but is {keep!r}")
+            raise ValueError(f"keep is a count, 0 or more, but is {keep!r}")
         if ratio is not None and not (isinstance(ratio, Real) and 1 <= ratio < math.inf):
             raise ValueError(
                 f"ratio is weights per nonzero weight, 1 or more, but is {ratio!r}: "
@@ -58,21 +62,27 @@ class Sparse:
         size = f"keep={self.keep}" if self.ratio is None else f"ratio={self.ratio:g}"
         return f"Sparse({size})" if self.by == "element" else f"Sparse({size}, by={self.by!r})"
 
-    def budget(self, numel: int) -> int:
-        """How many of `numel` weights survive."""
+    def budget(self, count: int) -> int:
+        """How many of `count` groups survive."""
         if self.keep is not None:
             return int(self.keep)
-        # One rounding step up: a ratio written as numel / keep must give back that very count.
-        return math.floor(math.nextafter(numel / self.ratio, math.inf))
+        # One rounding step up: a ratio written as count / keep must give back that very keep.
+        return math.floor(math.nextafter(count / self.ratio, math.inf))
 
-    def check(self, numel: int, name: str) -> None:
-        """Raise ValueError when more weights are to be kept than `name` has."""
-        if self.budget(numel) > numel:
-            raise ValueError(f"{name}: keep={self.keep} is more than its {numel} weights; lower it")
+    def check(self, shape: torch.Size, name: str) -> None:
+        """Raise ValueError when more is to be kept than `name` has, or when it cannot be seen like that."""
+        try:
+            count = groups.count(shape, self.by)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+        if self.budget(count) > count:
+            things = "weights" if self.by == "element" else f"{self.by}s"
+            raise ValueError(f"{name}: keep={self.keep} is more than its {count} {things}; lower it")
 
     def project(self, weight: Tensor) -> Tensor:
-        """The nearest tensor with at most `budget` nonzeros; see `projections.top_k`."""
-        return projections.top_k(weight, self.budget(weight.numel()))
+        """The nearest tensor with at most `budget` nonzero groups: those of the largest l2 norm stay."""
+        norms = groups.norms(weight, self.by)
+        return torch.where(projections.top_k_mask(norms, self.budget(norms.numel())), weight, 0)
 
     def hold(self, weight: Tensor) -> nn.Module:
         """A mask over the nonzeros of `weight`: they train on, the others stay zero."""
@@ -92,7 +102,7 @@ class OneOf:
         if not self.levels or not all(map(math.isfinite, self.levels)):
             raise ValueError("levels must hold at least one value, and only finite ones")
 
-    def check(self, numel: int, name: str) -> None:
+    def check(self, shape: torch.Size, name: str) -> None:
         """Fits every layer."""
 
     def project(self, weight: Tensor) -> Tensor:

@@ -1,24 +1,53 @@
 """Views of a weight tensor: which entries live or die together.
 
-A *view* turns a tensor of any shape into a matrix with one group per row; a projection then works on
-rows. Non-structured pruning is the view `element`, in which every row holds a single weight.
+A *view* names the dimensions along which the members of one group lie; there is one group for every index
+into the others. Non-structured pruning is the view `element`, in which every group is a single weight.
+Dimensions: (outputs, inputs) of a linear layer, (filters, channels, height, width) of a convolution.
 """
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
-VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
-    "element": lambda weight: weight.reshape(-1, 1),
+VIEWS: dict[str, Callable[[int], tuple[int, ...]]] = {
+    "element": lambda dims: (),
+    "filter": lambda dims: tuple(range(1, dims)),  # all that one output reads: a neuron of a linear layer
+    "channel": lambda dims: (0, *range(2, dims)),  # all that reads one input
+    "column": lambda dims: (0,),  # the same place in every filter ("filter shape")
+    "kernel": lambda dims: tuple(range(2, dims)),  # from one input channel to one output
 }
 
 
-def to_groups(weight: Tensor, by: str = "element") -> Tensor:
-    """The weight as a matrix (groups, members), in the tensor's logical (row-major) order.
+def members(shape: torch.Size, by: str) -> tuple[int, ...]:
+    """The dimensions along which the members of one group of the view `by` lie.
 
-    Raises ValueError for an unknown view. Source: the structure sets of 1907.02124, Section 3.
+    Raises ValueError for an unknown view and for a weight that does not have its dimensions. Source: the
+    structure sets of 1907.02124, Section 3.
     """
-    return VIEWS[check_view(by)](weight)
+    check_view(by)
+    if by != "element" and len(shape) < 2:
+        raise ValueError(
+            f"by={by!r} needs the weight of one layer, with outputs and inputs, not a shape of {tuple(shape)}"
+        )
+    return VIEWS[by](len(shape))
+
+
+def count(shape: torch.Size, by: str) -> int:
+    """How many groups a weight of that shape has in the view `by`; errors as for `members`."""
+    inside = members(shape, by)
+    return torch.Size(size for dim, size in enumerate(shape) if dim not in inside).numel()
+
+
+def norms(weight: Tensor, by: str) -> Tensor:
+    """The l2 norm of every group, in double precision, with size 1 along the members (so that it broadcasts).
+
+    For `element`, |w| in the weight's own precision. Errors as for `members`.
+    """
+    inside = members(weight.shape, by)
+    if not inside:
+        return weight.detach().abs()
+    return torch.linalg.vector_norm(weight.detach().double(), dim=inside, keepdim=True)
 
 
 def check_view(by: str) -> str:

@@ -176,6 +176,6 @@ def _misfits(model: str, keep: dict[str, int]) -> Iterator[str]:
     network = models.create(model, seed=0)
     try:
         for name, count in keep.items():
-            Sparse(keep=count).check(getattr(*resolve(network, name)).numel(), name)
+            Sparse(keep=count).check(getattr(*resolve(network, name)).shape, name)
     except (ValueError, TypeError) as error:
         yield str(error)

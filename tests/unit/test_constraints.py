@@ -59,7 +59,7 @@ def test_keep_or_ratio_but_not_both(wrong):
 
 @pytest.mark.parametrize("keep", [-1, 2.5, float("nan"), float("inf"), "12"])
 def test_keep_must_be_a_count(keep):
-    with pytest.raises(ValueError, match=r"keep is a count of weights, 0 or more, but is"):
+    with pytest.raises(ValueError, match=r"keep is a count, 0 or more, but is"):
         Sparse(keep=keep)
 
 
@@ -75,11 +75,15 @@ def test_unknown_view():
 
 
 def test_check_names_the_layer_and_the_remedy():
-    Sparse(keep=10).check(10, "fc1.weight")
-    Sparse(ratio=100).check(10, "fc1.weight")
-    OneOf((0.0,)).check(10, "fc1.weight")
+    Sparse(keep=10).check(torch.Size([10]), "fc1.weight")
+    Sparse(ratio=100).check(torch.Size([10]), "fc1.weight")
+    OneOf((0.0,)).check(torch.Size([10]), "fc1.weight")
     with pytest.raises(ValueError, match=r"^fc1\.weight: keep=11 is more than its 10 weights"):
-        Sparse(keep=11).check(10, "fc1.weight")
+        Sparse(keep=11).check(torch.Size([10]), "fc1.weight")
+    with pytest.raises(ValueError, match=r"^conv1\.weight: keep=21 is more than its 20 filters; lower it"):
+        Sparse(keep=21, by="filter").check(torch.Size([20, 1, 5, 5]), "conv1.weight")
+    with pytest.raises(ValueError, match=r"^a \+ b: by='filter' needs the weight of one layer"):
+        Sparse(keep=3, by="filter").check(torch.Size([100]), "a + b")
 
 
 def test_sets_are_values():

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from admm_lib import groups
+from admm_lib import Sparse, groups
 from admm_lib.projections import (
     hard_threshold,
     nearest_level,
@@ -98,7 +98,8 @@ def test_projections_see_the_values_and_not_the_storage(weight):
         assert torch.equal(top_k(weight, keep), top_k(plain, keep))
     levels = torch.tensor([-1.0, 0.0, 1.0])
     assert torch.equal(nearest_level(weight, levels), nearest_level(plain, levels))
-    assert torch.equal(groups.to_groups(weight), plain.reshape(-1, 1))
+    for by in groups.VIEWS if weight.dim() > 1 else ():
+        assert torch.equal(Sparse(keep=1, by=by).project(weight), Sparse(keep=1, by=by).project(plain))
     assert torch.equal(weight, before)  # inputs are left alone
 
 
@@ -228,4 +229,4 @@ def test_thresholds_refuse_a_negative_lambda(prox, lam):
 
 def test_an_unknown_view_names_the_known_ones():
     with pytest.raises(ValueError, match=r"unknown view by='rows': choose one of .*element"):
-        groups.to_groups(torch.ones(2, 2), by="rows")
+        groups.norms(torch.ones(2, 2), by="rows")
