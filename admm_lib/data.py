@@ -47,12 +47,14 @@ class Split:
         return len(self.targets)
 
     def batches(
-        self, size: int, generator: torch.Generator | None = None, augment: Augment | None = None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Pairs (inputs, targets) of at most `size` examples: in order, or shuffled by `generator`.
+        self, size: int, generator: torch.Generator | None = None, augment: Augment | None = None,
+        *also: Tensor,
+    ) -> Iterator[tuple[Tensor, ...]]:  # fmt: skip
+        """Tuples (inputs, targets) of at most `size` examples: in order, or shuffled by `generator`.
 
-        `augment(inputs, generator)` is applied per batch and needs the generator. Raises ValueError for
-        a size below 1 or an augmentation without a generator.
+        `augment(inputs, generator)` is applied per batch and needs the generator. The rows of `also`,
+        tensors with one row per example, follow the targets. Raises ValueError for a size below 1 or an
+        augmentation without a generator.
         """
         if size < 1:
             raise ValueError(f"a batch holds at least 1 example, not {size}")
@@ -62,7 +64,8 @@ class Split:
         for start in range(0, len(self), size):
             rows = slice(start, start + size) if order is None else order[start : start + size]
             inputs, targets = self.inputs[rows], self.targets[rows]
-            yield (inputs if augment is None else augment(inputs, generator)), targets
+            more = [each[rows] for each in also]
+            yield inputs if augment is None else augment(inputs, generator), targets, *more
 
     def subset(self, size: int) -> "Split":
         """The first `size` examples (splits are shuffled once, so they are a fair sample)."""

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .data import Split
+
 
 @dataclass(frozen=True)
 class Teacher:
@@ -36,6 +38,11 @@ class Teacher:
     def logits(self, inputs: Tensor) -> Tensor:
         """The teacher's own outputs."""
         return self.model(inputs)
+
+    def answers(self, split: Split) -> Tensor:
+        """The teacher's outputs on a whole split, in order: worth asking once where nothing is augmented."""
+        device = next(self.model.parameters()).device
+        return torch.cat([self.logits(x.to(device)) for x, _ in split.batches(1000)]).to(split.targets.device)
 
     def loss(self, taught: Tensor, outputs: Tensor, hard: Tensor) -> Tensor:
         """The whole loss, from the teacher's logits, the student's, and its `hard` loss on the labels."""

@@ -71,9 +71,10 @@ def evaluate(
 
 
 def stream(
-    data: Split | Batches, size: int, generator: torch.Generator | None, augment: Augment | None
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of a split, or of whatever gives batches by itself.
+    data: Split | Batches, size: int, generator: torch.Generator | None, augment: Augment | None,
+    *also: Tensor,
+) -> Iterator[tuple[Tensor, ...]]:  # fmt: skip
+    """The batches of a split, with the rows of `also`, or of whatever gives batches by itself.
 
     Raises ValueError for a torch Dataset and for a pair of tensors, which give single examples.
     """
@@ -81,4 +82,6 @@ def stream(
         raise ValueError("tensors are no batches: DataLoader(TensorDataset(inputs, targets), batch_size=128)")
     if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
         raise ValueError("a Dataset gives single examples: wrap it, DataLoader(dataset, batch_size=128)")
-    return data.batches(size, generator, augment) if isinstance(data, Split) else iter(data)
+    if isinstance(data, Split):
+        return data.batches(size, generator, augment, *also)
+    return ((inputs, targets) for inputs, targets in data)

@@ -102,6 +102,8 @@ def fit(
         wrapped, optimizer = fabric.setup(model, optimizer)
         admm = admm and admm.to(fabric.device)
         teacher = teacher and teacher.ready(fabric.device)
+        fixed = teacher is not None and augment is None and isinstance(train, Split)
+        also = [teacher.answers(train)] if fixed else []
         parts = {"model": model, "optimizer": optimizer, "schedule": scheduler, "admm": admm}
         told = {"epochs": epochs, "seed": seed, "batch_size": batch_size, "batches": steps,
                 "schedule of the rate": schedule, "precision": precision,
@@ -114,7 +116,7 @@ def fit(
                 started = perf_counter()
                 wrapped.train()
                 generator = torch.Generator().manual_seed(seed + number)
-                batches = stream(train, batch_size, generator, augment)
+                batches = stream(train, batch_size, generator, augment, *also)
                 with _random(seed + number, fabric.device):
                     mean_loss = _epoch(
                         fabric, wrapped, optimizer, scheduler, batches, loss, teacher, admm, stop, number
@@ -179,13 +181,13 @@ def _epoch(
     total, examples = torch.zeros((), device=fabric.device), 0
     step = 0
     for step, batch in enumerate(batches, 1):
-        inputs, targets = fabric.to_device(tuple(batch))
+        inputs, targets, *taught = fabric.to_device(tuple(batch))
         outputs = model(inputs)
         value = loss(outputs, targets)
         if teacher is not None:
             with fabric.autocast():
-                taught = teacher.logits(inputs)
-            value = teacher.loss(taught, outputs, value)
+                taught = taught or [teacher.logits(inputs)]
+            value = teacher.loss(*taught, outputs, value)
         fabric.backward(value)
         if admm is not None:
             admm.add_penalty_gradient()

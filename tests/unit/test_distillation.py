@@ -54,11 +54,12 @@ def test_the_teacher_stays_as_it_was(monkeypatch):
         return taught(teacher, batch)
 
     monkeypatch.setattr(al.Teacher, "logits", watched)
-    al.fit(al.models.create("lenet300", 0), DIGITS.train, 1, teacher=guide)
+    common = {"teacher": guide, "augment": lambda inputs, generator: inputs}  # asked batch by batch
+    al.fit(al.models.create("lenet300", 0), DIGITS.train, 1, **common)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert model.training
     said.clear()
-    al.fit(model, DIGITS.train, 2, lr=1e-3, teacher=guide)
+    al.fit(model, DIGITS.train, 2, lr=1e-3, **common)
     assert any(not torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert len(said) == 20
     assert all(torch.equal(each, said[0]) for each in said)  # no dropout, and none of what was learnt
@@ -87,3 +88,23 @@ def test_a_weight_of_nothing_changes_nothing():
 def test_bad_values(options, message):
     with pytest.raises(ValueError, match=message):
         al.Teacher(al.models.lenet300(), **options)
+
+
+def test_answers_given_once_teach_as_answers_given_batch_by_batch():
+    """Without augmentation the teacher is asked once; a loader of the same batches asks it every time."""
+    guide = al.Teacher(al.models.pretrained("lenet300", "digits"), weight=1.0)
+    split, students = DIGITS.train.subset(200), [al.models.create("lenet300", 5) for _ in range(2)]
+    losses = []
+    for student, augment in zip(students, (None, lambda inputs, generator: inputs), strict=True):
+        history = al.fit(student, split, 2, seed=7, batch_size=32, teacher=guide, augment=augment)
+        losses.append([epoch.loss for epoch in history])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert torch.allclose(students[0].fc1.weight, students[1].fc1.weight, atol=1e-4)
+    answers = guide.ready(torch.device("cpu")).answers(split)
+    assert torch.allclose(answers, guide.model(split.inputs), atol=1e-4)
+
+
+def test_a_batch_is_a_pair():
+    triple = [(torch.zeros(4, 1, 28, 28), torch.zeros(4, dtype=torch.long), torch.zeros(4, 10))]
+    with pytest.raises(ValueError, match="unpack"):
+        al.fit(al.models.lenet300(), triple, 1, teacher=al.Teacher(al.models.lenet300()))
