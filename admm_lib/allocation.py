@@ -1,7 +1,7 @@
 """How much each layer keeps."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
@@ -66,6 +66,11 @@ def together(model: nn.Module, ratio: float) -> dict[tuple[str, ...], Sparse]:
     weights = prunable(model)
     total = Sparse(ratio=ratio).budget(sum(weight.numel() for weight in weights.values()))
     return {tuple(weights): Sparse(keep=total)}
+
+
+RULES: dict[str, Callable[[nn.Module, float], dict[Key, Sparse]]] = {
+    "suggest": suggest, "uniform": uniform, "magnitude": by_magnitude, "lamp": by_lamp, "together": together
+}  # fmt: skip
 
 
 def in_steps(model: nn.Module, sets: Mapping[Key, Sparse], steps: int) -> list[dict[Key, Sparse]]:

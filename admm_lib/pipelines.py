@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from . import codec, data, models, recipes, records, storage
-from .admm import ADMM
+from . import codec, data, groups, models, recipes, records, storage
+from .admm import ADMM, Key
+from .allocation import prunable
 from .constraints import Sparse
 from .distillation import Teacher
 from .evaluation import evaluate
@@ -145,12 +146,12 @@ def stages(recipe: Recipe) -> list[Stage]:
     wanted = [("dense", recipe["dense"])]
     taught = {"distill": recipe["distill"]} if "distill" in recipe else {}
     for step in recipes.steps(recipe):
-        keep = {"keep": step["keep"], **taught}
+        more = {name: step[name] for name in recipes.BUDGETS if name in step} | taught
         if recipe["method"] == "admm":
-            wanted += [("admm", {**step["admm"], **keep}), ("retrain", {**step["retrain"], **keep})]
+            wanted += [("admm", {**step["admm"], **more}), ("retrain", {**step["retrain"], **more})]
         else:
             epochs = step["admm"]["epochs"] + step["retrain"]["epochs"]
-            wanted += [("magnitude", {**step["retrain"], "epochs": epochs, **keep})]
+            wanted += [("magnitude", {**step["retrain"], "epochs": epochs, **more})]
     before = [0, *accumulate(settings["epochs"] for _, settings in wanted)]
     return [
         Stage(name, {**shared, **settings}, count)
@@ -202,19 +203,19 @@ def _run(
     unfinished: Path,
 ) -> list[Epoch]:  # fmt: skip
     """One stage, on `network`, in place; what was pruned before it stays so (masked ADMM)."""
-    settings, admm = stage.settings, None
-    sets = {name: Sparse(keep=keep) for name, keep in settings.get("keep", {}).items()}
-    _hold_zeros(network, list(sets))
-    if stage.name == "admm":
-        growth = geometric(1, settings["rho_growth"], settings["epochs"])
-        admm = ADMM(network, sets, settings["rho"], growth)
-    elif stage.name == "magnitude":
-        ADMM(network, sets).finalize()
-    trained = network
+    settings, admm, trained = stage.settings, None, network
+    _hold_zeros(network)
+    if stage.name == "magnitude":
+        ADMM(network, recipes.sets(settings, network)).finalize()
     if "dropout" in settings:
         trained = with_dropout(network, settings["dropout"])
     elif settings.get("shrink"):
         trained = shrink(network)
+    if stage.name == "admm":
+        sets = {key: _fitted(each, key, trained) for key, each in recipes.sets(settings, network).items()}
+        growth = settings.get("rho_growth")  # or else `balance` moves rho
+        schedule = growth and geometric(1, growth, settings["epochs"])
+        admm = ADMM(trained, sets, settings["rho"], schedule, settings.get("balance"))
     history = fit(
         trained,
         images,
@@ -238,12 +239,18 @@ def _run(
 
 
 @torch.no_grad()
-def _hold_zeros(network: nn.Module, names: list[str]) -> None:
-    """Hold the zeros that a plain network has from the stage before."""
-    for name in names:
-        weight = getattr(*resolve(network, name))
+def _hold_zeros(network: nn.Module) -> None:
+    """Hold the zeros that a plain network has from the stages before."""
+    for name, weight in prunable(network).items():
         if bool((weight == 0).any()):
             hold(*resolve(network, name), weight.clone(), Mask(weight != 0))
+
+
+def _fitted(each: Sparse, key: Key, network: nn.Module) -> Sparse:
+    """The set, or all there is where shrinking has left a layer with less than its budget."""
+    if not isinstance(key, str):
+        return each
+    return replace(each, keep=min(each.keep, groups.count(getattr(*resolve(network, key)).shape, each.by)))
 
 
 def _started(file: Path, commit: str) -> list[str]:

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from torch import nn
 
-from . import models
+from . import allocation, models
+from .admm import Key
 from .constraints import Sparse
 from .names import resolve
 
@@ -21,9 +23,12 @@ FIELDS: dict[str, type] = {
     "seeds": list, "shift_pixels": int, "batch_size": int, "precision": str,
     "dense": dict,
 }  # fmt: skip
-# Fields of a one-shot recipe itself, or of each of its `steps`.
-STEP: dict[str, type] = {"keep": dict, "admm": dict, "retrain": dict}
-OPTIONAL: dict[str, type] = {**STEP, "steps": list, "distill": dict}
+# Fields of a one-shot recipe itself, or of each of its `steps`: two stages of training, and either budgets,
+# `keep` of groups seen as `by` says, or a rule that allocates them when the weights are there.
+STEP: dict[str, type] = {"admm": dict, "retrain": dict}
+BUDGETS: dict[str, type] = {"keep": dict, "by": str, "allocation": dict}
+# `study` names the comparison of which the recipe is an arm; it is no headline then.
+OPTIONAL: dict[str, type] = {**STEP, **BUDGETS, "steps": list, "distill": dict, "study": str}
 CHOICES: dict[str, tuple[str, ...]] = {
     "method": ("admm", "magnitude"),
     "track": ("from-lenet5", "from-lenet300", "free"),
@@ -34,13 +39,16 @@ CHOICES: dict[str, tuple[str, ...]] = {
 FIRST_SEED = 100
 STAGES: dict[str, tuple[str, ...]] = {
     "dense": ("epochs", "lr"),
-    "admm": ("epochs", "lr", "rho", "rho_growth"),
+    "admm": ("epochs", "lr", "rho"),
     "retrain": ("epochs", "lr"),
     "distill": ("temperature", "weight"),
+    "allocation": ("rule", "ratio"),
 }
-# A field that a stage may have as well. Retraining on the shrunk network gives up the weights on dead
-# paths, which may leave fewer nonzeros than the budget allows.
-SPECIAL: dict[str, str] = {"dense": "dropout", "retrain": "shrink"}
+# Fields that a stage may have as well; ADMM has one of the first two. Training the shrunk network gives up
+# the weights on dead paths, which may leave fewer nonzeros than the budget allows.
+SPECIAL: dict[str, tuple[str, ...]] = {
+    "dense": ("dropout",), "admm": ("rho_growth", "balance", "shrink"), "retrain": ("shrink",)
+}  # fmt: skip
 
 
 def read(path: str | Path) -> Recipe:
@@ -59,10 +67,18 @@ def read(path: str | Path) -> Recipe:
 
 
 def steps(recipe: Recipe) -> list[dict[str, dict]]:
-    """The steps of pruning, each with `keep`, `admm` and `retrain`; the recipe itself is the only one of
-    a one-shot recipe.
+    """The steps of pruning, each with its budgets, `admm` and `retrain`; the recipe itself is the only one
+    of a one-shot recipe.
     """
-    return recipe["steps"] if "steps" in recipe else [{name: recipe[name] for name in STEP}]
+    fields = [name for name in (*BUDGETS, *STEP) if name in recipe]
+    return recipe["steps"] if "steps" in recipe else [{name: recipe[name] for name in fields}]
+
+
+def sets(step: dict[str, Any], network: nn.Module) -> dict[Key, Sparse]:
+    """The sets of a step: its budgets, or what its rule allocates on the weights of `network`."""
+    if "allocation" in step:
+        return allocation.RULES[step["allocation"]["rule"]](network, step["allocation"]["ratio"])
+    return {name: Sparse(keep=keep, by=step.get("by", "element")) for name, keep in step["keep"].items()}
 
 
 def epochs(recipe: Recipe) -> int:
@@ -77,7 +93,7 @@ def _problems(recipe: object, stem: str) -> Iterator[str]:
     if not isinstance(recipe, dict):
         yield "a recipe is a mapping of fields"
     yield from _misfielded(recipe, FIELDS if "steps" in recipe else FIELDS | STEP, OPTIONAL)
-    if both := [name for name in STEP if name in recipe and "steps" in recipe]:
+    if both := [name for name in (*BUDGETS, *STEP) if name in recipe and "steps" in recipe]:
         yield f"{both[0]} belongs into each of the steps, not beside them"
     yield from _misnumbered(recipe)
     if recipe["name"] != stem:
@@ -109,26 +125,28 @@ def _misstepped(recipe: Recipe) -> Iterator[str]:
     """What is wrong with the steps: their form, or a layer that grows again."""
     if not steps(recipe):
         yield "steps names no step"
-    before: dict[str, int] = {}
+    before: dict[str, Sparse] = {}
     for number, step in enumerate(steps(recipe), 1):
         where = f"step {number}: " if "steps" in recipe else ""
         for problem in _misformed(step, recipe["model"]):
             yield where + problem
-        for name, keep in step["keep"].items():
-            if keep > before.get(name, keep):
-                yield f"{where}{name} keeps {keep}, more than the {before[name]} of the step before"
-        if odd := before.keys() - step["keep"].keys():
-            yield f"{where}{sorted(odd)[0]} was pruned in the step before and has no budget here"
-        before = step["keep"]
+        now = sets(step, models.create(recipe["model"], seed=0)) if "keep" in step else {}
+        for name, each in now.items():
+            last = before.get(name, each)
+            if each.by == last.by and each.keep > last.keep:
+                yield f"{where}{name} keeps {each.keep}, more than the {last.keep} of the step before"
+        before = now
 
 
 def _misformed(step: object, model: str) -> Iterator[str]:
     """What is wrong with one step by itself."""
     if not isinstance(step, dict):
-        yield f"a step is a mapping of {', '.join(STEP)}, not {step!r}"
-    yield from _misfielded(step, STEP, {})
+        yield f"a step is a mapping of {', '.join((*BUDGETS, *STEP))}, not {step!r}"
+    yield from _misfielded(step, STEP, BUDGETS)
     yield from _misstaged(step)
-    yield from _misfits(model, step["keep"])
+    if ("keep" in step) == ("allocation" in step):
+        yield "give either keep, with a budget for each layer, or allocation, with a rule and a ratio"
+    yield from _misfits(model, step) if "keep" in step else _misallocated(step)
 
 
 def _misstaged(found: Recipe) -> Iterator[str]:
@@ -136,17 +154,22 @@ def _misstaged(found: Recipe) -> Iterator[str]:
     for stage, fields in STAGES.items():
         if stage not in found:
             continue
-        given = {name: value for name, value in found[stage].items() if name != SPECIAL.get(stage)}
+        given = {name: value for name, value in found[stage].items() if name not in SPECIAL.get(stage, ())}
         if set(given) != set(fields):
             yield f"{stage} needs exactly {', '.join(fields)}, but has {', '.join(given) or 'nothing'}"
-        for name, value in given.items():
+        pace = {name: value for name, value in found[stage].items() if name in ("rho_growth", "balance")}
+        if stage == "admm" and len(pace) != 1:
+            yield "admm needs either rho_growth or balance, to say how rho moves"
+        for name, value in (given | pace).items():
+            if name == "rule":
+                continue
             kinds = (int,) if name == "epochs" else (int, float)
             if type(value) not in kinds or not 0 < value < math.inf:
                 yield f"{stage}: {name} must be a positive number, but is {value!r}"
             elif name == "weight" and value > 1:
                 yield f"{stage}: weight is the teacher's share of the loss, at most 1, but is {value!r}"
-        if stage == "retrain" and type(found[stage].get("shrink", True)) is not bool:
-            yield f"retrain: shrink must be true or false, but is {found[stage]['shrink']!r}"
+        if type(found[stage].get("shrink", True)) is not bool:
+            yield f"{stage}: shrink must be true or false, but is {found[stage]['shrink']!r}"
 
 
 def _misdropped(model: str, shares: object) -> Iterator[str]:
@@ -169,13 +192,24 @@ def _misnumbered(recipe: Recipe) -> Iterator[str]:
         yield "batch_size must be 1 or more, and shift_pixels 0 or more"
 
 
-def _misfits(model: str, keep: dict[str, int]) -> Iterator[str]:
+def _misfits(model: str, step: Recipe) -> Iterator[str]:
     """What is wrong with the budgets."""
-    if not keep:
+    if not step["keep"]:
         yield "keep names no layer"
     network = models.create(model, seed=0)
     try:
-        for name, count in keep.items():
-            Sparse(keep=count).check(getattr(*resolve(network, name)).shape, name)
+        for name, each in sets(step, network).items():
+            each.check(getattr(*resolve(network, name)).shape, name)
     except (ValueError, TypeError) as error:
         yield str(error)
+
+
+def _misallocated(step: Recipe) -> Iterator[str]:
+    """What is wrong with the rule that allocates the budgets."""
+    rule = step["allocation"]["rule"]
+    if rule not in allocation.RULES:
+        yield f"allocation: rule must be one of {', '.join(allocation.RULES)}, but is {rule!r}"
+    if "by" in step:
+        yield "allocation: rules count single weights, so that by= has no place beside them"
+    if step["allocation"]["ratio"] < 1:
+        yield f"allocation: ratio must be 1 or more, but is {step['allocation']['ratio']!r}"

@@ -18,7 +18,7 @@ TINY = {
 }  # fmt: skip
 
 
-STEP = {name: TINY[name] for name in recipes.STEP}
+STEP = {name: TINY[name] for name in ("keep", "admm", "retrain")}
 
 
 STAGES = {"admm": ["admm", "retrain"], "magnitude": ["magnitude"]}
@@ -26,6 +26,10 @@ STAGES = {"admm": ["admm", "retrain"], "magnitude": ["magnitude"]}
 
 def stepped(*steps):
     return {**dict.fromkeys(STEP), "steps": list(steps)}
+
+
+def allocated(rule, ratio):
+    return {"keep": None, "allocation": {"rule": rule, "ratio": ratio}}
 
 
 def written(folder, **changes):
@@ -66,13 +70,18 @@ def elsewhere(tmp_path, monkeypatch):
         ({"admm": {"epochs": 2}}, "admm needs exactly"),
         ({"steps": []}, "keep belongs into each of the steps"),
         ({"keep": None, "admm": None, "retrain": None, "steps": []}, "steps names no step"),
-        (stepped(7), "step 1: a step is a mapping of keep, admm, retrain, not 7"),
+        (stepped(7), "step 1: a step is a mapping of keep, by, allocation, admm, retrain, not 7"),
         (stepped({"keep": {}}), "step 1: the field 'admm' is missing"),
         (stepped(STEP, {**STEP, "lr": 1}), "step 2: unknown field 'lr'"),
-        (
-            stepped(STEP, {**STEP, "keep": {"fc1.weight": 4}}),
-            "step 2: fc2.weight was pruned in the step before",
-        ),
+        ({"keep": None}, "give either keep, .* or allocation"),
+        ({"allocation": {"rule": "lamp", "ratio": 20}}, "give either keep, .* or allocation"),
+        (allocated("lamb", 20), "rule must be one of suggest, uniform, magnitude, lamp, together"),
+        (allocated("lamp", 0.5), "allocation: ratio must be 1 or more, but is 0.5"),
+        ({**allocated("lamp", 5), "by": "filter"}, "rules count single weights"),
+        ({"by": "row"}, "unknown view by='row'"),
+        ({"by": "filter", "keep": {"fc1.weight": 301}}, "keep=301 is more than its 300 filters"),
+        ({"admm": {"epochs": 2, "lr": 1, "rho": 1}}, "admm needs either rho_growth or balance"),
+        ({"admm": {**TINY["admm"], "balance": 10}}, "admm needs either rho_growth or balance"),
         (
             stepped(STEP, {**STEP, "keep": {**TINY["keep"], "fc1.weight": 3001}}),
             "step 2: fc1.weight keeps 3001, more than the 3000 of the step before",
@@ -166,8 +175,8 @@ class Killed(Exception):
 @pytest.mark.parametrize("last", range(1, 9))
 def test_a_killed_run_goes_on_from_its_last_epoch_to_the_same_end(elsewhere, last):
     """Killed after each of the epochs: of dense, ADMM, retraining, ADMM, ..., before it is kept."""
-    recipe = {name: value for name, value in TINY.items() if name not in recipes.STEP}
-    first = {name: TINY[name] for name in recipes.STEP}
+    recipe = {name: value for name, value in TINY.items() if name not in STEP}
+    first = dict(STEP)
     fewer = {"fc1.weight": 1500, "fc2.weight": 500, "fc3.weight": 200}
     second = {**first, "keep": fewer, "retrain": {**TINY["retrain"], "shrink": True}}
     recipe |= {
@@ -203,7 +212,7 @@ def test_what_a_step_pruned_stays_pruned_in_the_next(elsewhere):
         {"keep": {"fc1.weight": n, "fc2.weight": n // 2}, "admm": TINY["admm"], "retrain": TINY["retrain"]}
         for n in (2000, 900, 400)
     ]
-    recipe = {name: value for name, value in TINY.items() if name not in recipes.STEP} | {"steps": steps}
+    recipe = {name: value for name, value in TINY.items() if name not in STEP} | {"steps": steps}
     networks = [model for model, _ in pipelines.train(recipe, 107, al.data.load("digits"), home=elsewhere)]
     assert len(networks) == 1 + 2 * 3
     for name, counts in {
@@ -256,6 +265,43 @@ def test_retraining_on_the_shrunk_network_keeps_budget_and_zeros(elsewhere, monk
         assert not torch.equal(before, after)
     before, after = (al.evaluate(model, images.train) for model in (pruned, retrained))
     assert after.loss < before.loss
+
+
+def test_filters_first_then_weights_of_the_shrunk_network(elsewhere, monkeypatch):
+    """Both stages of the second step train what is left; a budget above that is no budget."""
+    widths = []
+    real = pipelines.fit
+
+    def watched(network, *args, **more):
+        widths.append((network.fc1.out_features, network.fc2.out_features))
+        return real(network, *args, **more)
+
+    monkeypatch.setattr(pipelines, "fit", watched)
+    filters = {**STEP, "by": "filter", "keep": {"fc1.weight": 30, "fc2.weight": 20}}
+    narrow = {stage: {**TINY[stage], "shrink": True} for stage in ("admm", "retrain")}
+    elements = {**narrow, "keep": {"fc1.weight": 2000, "fc2.weight": 250, "fc3.weight": 1000}}
+    recipe = {name: value for name, value in TINY.items() if name not in STEP}
+    recipe["steps"] = [filters, elements]
+    networks = [model for model, _ in pipelines.train(recipe, 107, al.data.load("digits"))]
+    assert widths == [(300, 100)] * 3 + [(30, 20)] * 2
+    assert [int(layer.weight.any(1).sum()) for layer in (networks[1].fc1, networks[1].fc2)] == [30, 20]
+    for model in networks[3:]:
+        assert int(model.fc1.weight.count_nonzero()) <= 2000
+        assert int(model.fc2.weight.count_nonzero()) <= 250
+        assert int(model.fc3.weight.count_nonzero()) <= 10 * 20  # its 1,000 are no longer there
+        assert bool(((model.fc1.weight != 0).any(1) <= (networks[1].fc1.weight != 0).any(1)).all())
+
+
+@pytest.mark.parametrize("rule", ["magnitude", "together"])
+def test_a_rule_allocates_when_the_weights_are_there(elsewhere, rule):
+    changes = {"allocation": {"rule": rule, "ratio": 50}, "admm": {**TINY["admm"], "balance": 10}}
+    del changes["admm"]["rho_growth"]
+    recipe = {name: value for name, value in TINY.items() if name != "keep"} | changes
+    dense, _, pruned = (m for m, _ in pipelines.train(recipe, 107, al.data.load("digits")))
+    kept = {name: int(weight.count_nonzero()) for name, weight in al.allocation.prunable(pruned).items()}
+    assert sum(kept.values()) == 266_200 // 50
+    chosen = {name: each.keep for name, each in al.allocation.by_magnitude(dense, 50).items()}
+    assert (kept == chosen) == (rule == "magnitude")
 
 
 def test_methods_see_the_same_batches_in_the_same_order(elsewhere, monkeypatch):
