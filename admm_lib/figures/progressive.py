@@ -1,11 +1,12 @@
 """Figures of notebook 03."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .style import BLUE, FAINT, INK, ORANGE, new_figure, styled
+from .style import BLUE, COLORS, FAINT, INK, LINES, MARKERS, ORANGE, new_figure, styled
 
 
 @styled
@@ -31,4 +32,85 @@ def schedule(kept: Sequence[int], weights: int, rho: Sequence[float], headline: 
     below.set(yscale="log", ylim=(5e-5, 0.2), ylabel="ρ", xlabel="epoch (grey: masked retraining)")
     below.set_xlim(edges[0], edges[-1])
     above.set_title(headline)
+    return figure
+
+
+Curve = tuple[Sequence[float], Sequence[float]]  # training loss and accuracy (%), a value per epoch
+
+
+@styled
+def against_epochs(runs: Mapping[str, Mapping[str, Sequence[Curve]]], dense: float, floor: float) -> Figure:
+    """Training loss (above) and projected accuracy (below) against cumulative epochs, a column per ratio.
+
+    `runs` maps a column's title to {"direct" or "progressive": the curves of its seeds}; the mean is drawn
+    over the single seeds. `dense` is the accuracy before pruning; what is below `floor` is not shown.
+    """
+    figure = new_figure(7.5, 4.3)
+    axes = figure.subplots(2, len(runs), sharex=True, sharey="row", squeeze=False)
+    for column, (title, methods) in enumerate(runs.items()):
+        for label, curves in methods.items():
+            for row, values in enumerate(zip(*curves, strict=True)):
+                _with_mean(axes[row, column], np.array(values), label)
+        axes[0, column].set_title(title, fontsize=9.5)
+        axes[1, column].axhline(dense, color=COLORS["dense"], lw=1)
+        axes[1, column].set(xlabel="epoch", ylim=(floor, 100))
+        axes[1, column].xaxis.get_major_locator().set_params(integer=True)
+    axes[0, 0].set(ylabel="training loss", yscale="log")
+    axes[1, 0].set_ylabel("validation accuracy,\nprojected weights (%)")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncol=len(labels))
+    return figure
+
+
+def _with_mean(axes: Axes, values: np.ndarray, label: str) -> None:
+    """The mean over rows (seeds) as a line with markers, each row as a thin line behind it."""
+    epochs = np.arange(1, values.shape[1] + 1)
+    if len(values) > 1:
+        axes.plot(epochs, values.T, color=COLORS[label], lw=0.6, alpha=0.4)
+    style = {"color": COLORS[label], "ls": LINES[label], "marker": MARKERS[label], "ms": 3.5, "lw": 1.6}
+    axes.plot(epochs, values.mean(0), label=label, **style)
+
+
+@styled
+def who_keeps_what(kept: Mapping[str, Mapping[str, float]], published: Sequence[str] = ()) -> Figure:
+    """The share of its weights that each layer keeps, one group of bars per way of deciding.
+
+    `kept` maps a way to {layer: percentage kept}; the ways in `published` are hatched.
+    """
+    figure = new_figure(7.5, 0.8 + 0.52 * len(kept))
+    axes = figure.subplots()
+    layers = list(next(iter(kept.values())))
+    height = 0.8 / len(layers)
+    for i, layer in enumerate(layers):
+        places = np.arange(len(kept)) + (i - (len(layers) - 1) / 2) * height
+        values = [each[layer] for each in kept.values()]
+        bars = axes.barh(places, values, height * 0.92, color=COLORS[layer], label=layer)
+        for bar, way, value in zip(bars, kept, values, strict=True):
+            bar.set_hatch("///" if way in published else "")
+            place = bar.get_y() + bar.get_height() / 2
+            axes.annotate(
+                f"{value:.3g}%", (value, place), (3, 0), textcoords="offset points", va="center", fontsize=7
+            )
+    axes.set_yticks(range(len(kept)), list(kept))
+    axes.set(xscale="log", xlim=(0.05, 250), xlabel="weights kept (% of the layer)")
+    axes.set_ylim(len(kept) - 0.45, -0.55)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=len(layers))
+    return figure
+
+
+@styled
+def differences(rows: Mapping[str, tuple[float, float, float]], xlabel: str) -> Figure:
+    """Paired differences with their 95% intervals, one row each: (mean, low, high) in points.
+
+    Blue where the whole interval lies on one side of zero.
+    """
+    figure = new_figure(7.5, 0.8 + 0.38 * len(rows))
+    axes = figure.subplots()
+    axes.axvline(0, color=INK, lw=0.8, ls=":")
+    for place, (mean, low, high) in enumerate(rows.values()):
+        color = BLUE if low > 0 or high < 0 else COLORS["dense"]
+        axes.hlines(place, low, high, color=color, lw=2)
+        axes.plot(mean, place, "o", color=color, ms=6)
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.set(xlabel=xlabel, ylim=(len(rows) - 0.5, -0.5))
     return figure

@@ -27,18 +27,18 @@ INK, FAINT = "#333333", "#d9d9d9"  # text and thin lines; grids and background m
 # One meaning, one colour, one line and one marker: pictures stay readable in greyscale.
 COLORS = {
     "dense": GREY, "pruned": ORANGE, "retrained": GREEN, "admm": BLUE, "magnitude": RED,
-    "projected gradient": PINK, "truncation": RED,
+    "projected gradient": PINK, "truncation": RED, "direct": BLUE, "progressive": GREEN,
     "conv1": SKY, "conv2": BLUE, "fc1": ORANGE, "fc2": PINK, "fc3": BROWN,
     "W": BLUE, "Z": ORANGE, "U": GREEN,
 }  # fmt: skip
 MARKERS = {
     "dense": "o", "pruned": "v", "retrained": "^", "admm": "o", "magnitude": "X",
-    "projected gradient": "D", "truncation": "X",
+    "projected gradient": "D", "truncation": "X", "direct": "o", "progressive": "^",
     "conv1": "o", "conv2": "s", "fc1": "^", "fc2": "D", "fc3": "v", "W": "o", "Z": "s", "U": "^",
 }  # fmt: skip
 LINES = {
     "dense": "-", "pruned": ":", "retrained": "-", "admm": "-", "magnitude": "--",
-    "projected gradient": "--", "truncation": ":",
+    "projected gradient": "--", "truncation": ":", "direct": "-", "progressive": "--",
     "conv1": "-", "conv2": "--", "fc1": "-.", "fc2": ":", "fc3": (0, (5, 1, 1, 1, 1, 1)),
     "W": "-", "Z": "--", "U": ":",
 }  # fmt: skip
