@@ -178,7 +178,7 @@ def verdict(claim: Claim, record: dict[str, Any]) -> str:
     Theirs is taken as it stands: no work gives seeds or an interval that could be added to ours.
     """
     if claim.test_error is None:
-        return "they state no error"
+        return "no error to compare with"
     ours, theirs = accuracy(record), 100 - claim.test_error
     if ours.count == 1:
         return "one seed says nothing"

@@ -61,8 +61,8 @@ def _claim(claim: Claim | None) -> str:
     if claim is None:
         return ""
     dense = "" if claim.dense_error is None else f" (dense {100 - claim.dense_error:.4g})"
-    error = "error not stated," if claim.test_error is None else f"{100 - claim.test_error:.4g}{dense}"
-    return f"{claim.work}: {error} at {claim.ratio:g}x{f', {claim.doubt}' if claim.doubt else ''}"
+    says = claim.stated if claim.test_error is None else f"{100 - claim.test_error:.4g}{dense}"
+    return f"{claim.work}: {says} at {claim.ratio:g}x{f', {claim.doubt}' if claim.doubt else ''}"
 
 
 def table(names: Sequence[str] | None = None) -> str:
@@ -125,7 +125,7 @@ def _answer(claim: Claim, record: dict[str, Any]) -> tuple[str, str, str]:
 def _why(claim: Claim, record: dict[str, Any]) -> str:
     """What is known to differ: dense networks, augmentation, teacher, the ratio itself."""
     dense = records.interval([run["dense_test_accuracy"] for run in record["runs"]]).mean
-    against = "not stated" if claim.dense_error is None else f"{100 - claim.dense_error:.4g}"
+    against = "not read" if claim.dense_error is None else f"{100 - claim.dense_error:.4g}"
     parts = [f"dense {dense:.2f}, theirs {against}", setting(record)]
     if claims.measured(record, claim.counted) > claims.TIE * (claim.ratio or 0):
         parts.append("ours is the higher ratio")

@@ -163,7 +163,7 @@ class TestRule:
         assert claims.verdict(claim(error=1.2), ours) == "above it"
         assert claims.verdict(claim(error=0.6), ours) == "below it"
         assert claims.verdict(claim(error=0.9), ours) == "around it"
-        assert claims.verdict(claim(error=None), ours) == "they state no error"
+        assert claims.verdict(claim(error=None), ours) == "no error to compare with"
         assert claims.verdict(claim(), record("b", 6_046, (99.0,))) == "one seed says nothing"
 
 
@@ -189,7 +189,7 @@ class TestTables:
         first, second = text.splitlines()[-2:]
         for part in (
             "LeNet-5 71.2x: pruning", "71.2x, 3 seeds (`a`)", "99.10 [98.85, 99.35]", "-0.10, around it",
-            "dense 99.30, theirs not stated; images as they are; mind this",
+            "dense 99.30, theirs not read; images as they are; mind this",
         ):  # fmt: skip
             assert part in first
         assert "71.2x, 1 seed (`b`) | 99.00 | -0.20, one seed says nothing" in second
@@ -207,12 +207,11 @@ class TestTables:
         for name in re.findall(r"`(\S+)`", text):
             assert name in records.names()
 
-    def test_the_readme_column_says_what_is_not_verified_or_not_stated(self):
+    def test_the_readme_column_says_what_is_not_verified_or_has_no_error(self):
         assert results._claim(claim()) == "A: 99.2 at 71.2x"
         assert results._claim(claim(dense_error=0.7)) == "A: 99.2 (dense 99.3) at 71.2x"
-        assert results._claim(claim(error=None, verified="no")) == (
-            "A: error not stated, at 71.2x, reported, unverified"
-        )
+        silent = claim(error=None, stated="no loss", verified="no")
+        assert results._claim(silent) == "A: no loss at 71.2x, reported, unverified"
 
 
 def test_what_the_readme_says_of_the_published_numbers():
