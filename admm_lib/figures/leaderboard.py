@@ -120,7 +120,7 @@ def _drawn(
     theirs: Sequence[Point], mine: Sequence[Point], headline: str, axis_names: tuple[str, str]
 ) -> Figure:
     unstated = [point for point in theirs if point.value is None]
-    above = 0.42 + 0.05 * max((len(text) for text in _above(unstated).values()), default=0)  # inches
+    above = 0.55 + 0.05 * max((len(text) for text in _above(unstated).values()), default=0)  # inches
     figure = new_figure(7.5, HEIGHT, layout=None)
     axes = figure.add_axes((0.085, BELOW / HEIGHT, 0.9, 1 - (BELOW + above) / HEIGHT))
     figure.text(0.012, 1 - 0.2 / HEIGHT, headline, fontsize=10.5, weight="bold")
