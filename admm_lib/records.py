@@ -90,6 +90,11 @@ def names(folder: Path | None = None) -> list[str]:
     return sorted(path.stem for path in (folder or FOLDER).glob("*.json"))
 
 
+def headlines(folder: Path | None = None) -> list[str]:
+    """The names of the records that stand for themselves: those that are no arm of a study."""
+    return [name for name in names(folder) if "study" not in read(name, folder)["recipe"]]
+
+
 def read(name: str, folder: Path | None = None) -> dict[str, Any]:
     """A record by name. FileNotFoundError names the known ones; ValueError says what is damaged."""
     path = (folder or FOLDER) / f"{name}.json"

@@ -1,34 +1,40 @@
-"""The results table: one row per record, beside what was published."""
+"""The results tables: our records beside what was published, one table per track, never a mixed one."""
 
-import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
-from . import records
+from . import claims, records
+from .claims import Claim, published
 from .data import HOME
 
-PUBLISHED = HOME / "published"
+__all__ = ["HEAD", "HEAD_CLAIMS", "TRACKS", "fill", "leaderboard", "published", "rows", "table", "update"]
+
 MARKS = "<!-- results: made by `make table` -->", "<!-- end of results -->"
+TRACKS = {  # where a run starts, and so what its ratios are counted against
+    "from-lenet5": "From LeNet-5 (20-50-500): ratios against its 430,500 weights",
+    "from-lenet300": "From LeNet-300-100: ratios against its 266,200 weights",
+    "free": "Free architecture: another starting network, ratios against its own weights",
+    "": "Other networks and data sets",  # of published numbers only
+}
 HEAD = ("record", "weights / nonzero", "shifts", "seeds", "dense %", "test %, mean [95%]", "minus dense",
-        "lossless", "bytes", "published %")  # fmt: skip
-
-
-def published(name: str = "headlines") -> list[dict[str, str]]:
-    """The rows of data/published/NAME.csv; each says where it was read and whether that was verified."""
-    with open(PUBLISHED / f"{name}.csv", newline="") as file:
-        return list(csv.DictReader(file))
+        "lossless", "bytes", "nearest published ratio at or below, test %")  # fmt: skip
+HEAD_CLAIMS = ("published", "counted", "as stated", "read in", "ours", "test %, mean [95%]",
+               "ours minus theirs", "why, and what to know")  # fmt: skip
+T = TypeVar("T")
 
 
 def rows(names: Sequence[str] | None = None) -> list[tuple[str, ...]]:
-    """One tuple of cells, in the order of `HEAD`, per named record; without names, per committed one."""
-    claims = {row["record"]: row for row in published()}
-    chosen = records.names() if names is None else names
-    return [_row(records.read(name), claims.get(name)) for name in chosen]
+    """One tuple of cells, in the order of `HEAD`, per named record; without names, per headline."""
+    return [_row(record, claims.claims()) for record in _read(names)]
 
 
-def _row(record: dict, claim: dict[str, str] | None) -> tuple[str, ...]:
+def _read(names: Sequence[str] | None) -> list[dict[str, Any]]:
+    return [records.read(name) for name in (records.headlines() if names is None else names)]
+
+
+def _row(record: dict[str, Any], known: Sequence[Claim]) -> tuple[str, ...]:
     runs = record["runs"]
-    across = records.interval([run["test_accuracy"] for run in runs])
     dense = records.interval([run["dense_test_accuracy"] for run in runs])
     nonzero, weights = runs[0]["nonzero_weights"], runs[0]["weights"]
     mean_bytes = sum(run["file_bytes"] for run in runs) / len(runs)
@@ -38,34 +44,120 @@ def _row(record: dict, claim: dict[str, str] | None) -> tuple[str, ...]:
         f"{record['recipe']['shift_pixels']} px" if record["recipe"]["shift_pixels"] else "none",
         str(len(runs)),
         f"{dense.mean:.2f}",
-        f"{across.mean:.2f} [{across.low:.2f}, {across.high:.2f}]",
+        _accuracy(record),
         str(records.loss_interval(record)),
         "yes" if records.is_lossless(record) else "not shown",
         f"{mean_bytes:,.0f}",
-        _claim(claim),
+        _claim(claims.held_against(record, known)),
     )
 
 
-def _claim(claim: dict[str, str] | None) -> str:
+def _accuracy(record: dict[str, Any]) -> str:
+    found = claims.accuracy(record)
+    return f"{found.mean:.2f} [{found.low:.2f}, {found.high:.2f}]" if found.count > 1 else f"{found.mean:.2f}"
+
+
+def _claim(claim: Claim | None) -> str:
     if claim is None:
         return ""
-    dense = f" (dense {claim['dense_test_accuracy']})" if claim["dense_test_accuracy"] else ""
-    doubt = "" if claim["verified"] == "yes" else ", reported, unverified"
-    return f"{claim['test_accuracy']}{dense} at {claim['ratio']}x{doubt}"
+    dense = "" if claim.dense_error is None else f" (dense {100 - claim.dense_error:.4g})"
+    says = claim.stated if claim.test_error is None else f"{100 - claim.test_error:.4g}{dense}"
+    return f"{claim.work}: {says} at {claim.ratio:g}x{f', {claim.doubt}' if claim.doubt else ''}"
 
 
 def table(names: Sequence[str] | None = None) -> str:
-    """The results as a Markdown table of aligned columns, for terminals and for the README."""
-    grid = [HEAD, *rows(names)]
-    widths = [max(len(line[column]) for line in grid) for column in range(len(HEAD))]
-    lines = [
-        "| " + " | ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) + " |" for line in grid
-    ]
-    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
+    """The results as Markdown, a table of aligned columns per track, for terminals and for the README."""
+
+    def drawn(found: list[dict[str, Any]]) -> str:
+        grid = [HEAD, *rows([record["name"] for record in found])]
+        widths = [max(len(line[column]) for line in grid) for column in range(len(HEAD))]
+        return _markdown([[cell.ljust(w) for cell, w in zip(line, widths, strict=True)] for line in grid])
+
+    return _by_track(_read(names), lambda record: record["track"], drawn)
+
+
+def leaderboard(found: Iterable[Claim], ours: Sequence[dict[str, Any]]) -> str:
+    """Published numbers beside the records that answer them, as Markdown, a table per track.
+
+    A claim that several records answer has a row for each; one that none answers says how it stands.
+    """
+
+    def drawn(chosen: list[Claim]) -> str:
+        return _markdown([HEAD_CLAIMS, *(row for claim in chosen for row in _claim_rows(claim, ours))])
+
+    return _by_track(list(found), lambda claim: claim.track, drawn)
+
+
+def _claim_rows(claim: Claim, ours: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
+    ratio = "" if claim.ratio is None else f" {claim.ratio:g}x"
+    nonzero = "" if claim.nonzero_weights is None else f", {claim.nonzero_weights:,} weights"
+    bits = "" if claim.bits is None else f", {claim.bits:g} bits"
+    size = f", {claim.size}" if claim.size else ""
+    theirs = (
+        f"{claim.model}{ratio}: {claim.method}{nonzero}{bits}{size}",
+        claim.counted or "not read",
+        claim.stated,
+        f"{claim.source}{f' ({claim.doubt})' if claim.doubt else ''}",
+    )
+    answers = claims.answers(claim, ours)
+    if not answers:
+        why = f"{claim.why}; {claim.caveat}" if claim.caveat else claim.why
+        return [(*theirs, claim.status, "", "", why)]
+    again = ("",) * len(theirs)
+    return [
+        (*(again if row else theirs), *_answer(claim, record), _why(claim, record) + (
+            f"; {claim.caveat}" if claim.caveat and not row else ""
+        ))
+        for row, record in enumerate(answers)
+    ]  # fmt: skip
+
+
+def _answer(claim: Claim, record: dict[str, Any]) -> tuple[str, str, str]:
+    seeds = len(record["runs"])
+    ratio = claims.measured(record, claim.counted)
+    difference = claims.verdict(claim, record)
+    if claim.test_error is not None:
+        difference = f"{claims.accuracy(record).mean - 100 + claim.test_error:+.2f}, {difference}"
+    plural = "" if seeds == 1 else "s"
+    return f"{ratio:.1f}x, {seeds} seed{plural} (`{record['name']}`)", _accuracy(record), difference
+
+
+def _why(claim: Claim, record: dict[str, Any]) -> str:
+    """What is known to differ: dense networks, augmentation, teacher, the ratio itself."""
+    dense = records.interval([run["dense_test_accuracy"] for run in record["runs"]]).mean
+    against = "not read" if claim.dense_error is None else f"{100 - claim.dense_error:.4g}"
+    parts = [f"dense {dense:.2f}, theirs {against}", setting(record)]
+    if claims.measured(record, claim.counted) > claims.TIE * (claim.ratio or 0):
+        parts.append("ours is the higher ratio")
+    return "; ".join(parts)
+
+
+def setting(record: dict[str, Any]) -> str:
+    """How a record was trained, in a few words."""
+    recipe = record["recipe"]
+    words = [f"{recipe['shift_pixels']} px shifts" if recipe["shift_pixels"] else "images as they are"]
+    words += ["dropout"] if recipe["dense"].get("dropout") else []
+    words += ["a teacher"] if "distill" in recipe else []
+    words += [f"{len(recipe['steps'])} steps"] if "steps" in recipe else []
+    return ", ".join(words)
+
+
+def _by_track(items: Sequence[T], track: Callable[[T], str], drawn: Callable[[list[T]], str]) -> str:
+    """A titled table for each track that has items. Raises ValueError for a track that is not known."""
+    if unknown := {track(item) for item in items} - TRACKS.keys():
+        raise ValueError(f"unknown track {sorted(unknown)[0]!r}: there are {', '.join(filter(None, TRACKS))}")
+    groups = {each: [item for item in items if track(item) == each] for each in TRACKS}
+    return "\n\n".join(f"**{TRACKS[each]}**\n\n{drawn(group)}" for each, group in groups.items() if group)
+
+
+def _markdown(grid: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(line) + " |" for line in grid]
+    rule = "|" + "|".join("-" * (len(cell) + 2) for cell in grid[0]) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])
 
 
 def fill(text: str) -> str:
-    """`text` with the table of today's records between its two marks; ValueError where they are missing."""
+    """`text` with the tables of today's records between its two marks; ValueError where they are missing."""
     before, start, rest = text.partition(MARKS[0])
     _, end, after = rest.partition(MARKS[1])
     if not (start and end):
@@ -74,5 +166,5 @@ def fill(text: str) -> str:
 
 
 def update(readme: Path = HOME.parent / "README.md") -> None:
-    """Write today's table into the README."""
+    """Write today's tables into the README."""
     records.write_atomically(readme, fill(readme.read_text()))

@@ -46,9 +46,16 @@ def texts(path: Path) -> list[str]:
     return found
 
 
-def test_the_sequence_is_numbered_without_gaps():
-    assert [path.stem[:3] for path in PATHS] == [f"{number:02d}_" for number in range(len(PATHS))]
+def test_the_sequence_is_numbered():
     assert PATHS, "there are no notebooks"
+    assert all(re.fullmatch(r"\d\d_[a-z_]+", path.stem) for path in PATHS)
+    assert len({path.stem[:2] for path in PATHS}) == len(PATHS)
+
+
+@pytest.mark.parametrize("page", ["README.md", "notebooks/00_quickstart.ipynb"])
+def test_every_notebook_is_in_the_tables(page):
+    text = (notebooks.HOME.parent / page).read_text()
+    assert [path.name for path in PATHS if path.name not in text and path.name not in page] == []
 
 
 @every

@@ -1,0 +1,185 @@
+"""What others published, number by number, and which of our records answers each.
+
+`data/published/leaderboard.csv` holds one row per published claim. Which record answers it is found by
+a rule, so that a new record needs no edit there: same track and data set, at least the claimed ratio in
+what the claim counts, nearest to it.
+"""
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from .data import HOME
+from .records import Interval, interval
+from .storage import DENSE_BITS
+
+PUBLISHED = HOME / "published"
+# What a ratio counts, and the rung of the ladder that holds ours; None: weights / nonzero weights. No
+# record prunes in whole groups yet, and where it was not read what a ratio counts, nothing answers it.
+COUNTED: dict[str, str | None] = {
+    "weights": None, "values": "values", "values+positions": "positions",
+    "values+positions+codebooks": "codebooks", "file": "file",
+}  # fmt: skip
+UNANSWERED = ("structured weights", "")
+METHODS = ("admm",)  # of the records that answer; what a rival's method reached answers nothing
+STATUS = ("recorded", "planned", "not attempted", "not reproducible here")  # the first: a record answers
+VERIFIED = {"yes": "", "secondary only": "reported, unverified", "no": "reported, unverified"}
+WORKS = {  # the works that this collection is about, by arXiv number; all others are rivals
+    "1811.01907": "A Unified Framework of DNN Weight Pruning and Weight Clustering/Quantization Using ADMM",
+    "1810.07378": "Progressive Weight Pruning of Deep Neural Networks using ADMM",
+    "1903.09769": "Progressive DNN Compression",
+    "1907.02124": "Non-Structured DNN Weight Pruning: Is It Beneficial in Any Platform? (ADMM-NN-S)",
+    "2205.11141": "OPQ: One-shot Pruning-Quantization",
+    "1510.00149": "Deep Compression",
+    "1804.03294": "A Systematic DNN Weight Pruning Framework using ADMM",
+    "1812.11677": "ADMM-NN",
+}
+TIE = 1.02  # records whose ratios differ by less than this factor answer a claim together
+
+
+def published(name: str = "leaderboard") -> list[dict[str, str]]:
+    """The rows of data/published/NAME.csv; each says where it was read and whether that was verified."""
+    with open(PUBLISHED / f"{name}.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One published number. What was not stated, or not read, is None or an empty text.
+
+    Errors are test errors in percent, on MNIST only; `stated` is what the paper says, in its own
+    measure. `size` is as printed, whatever its kilobyte. `status` and `why` say how things stand where
+    no record answers the claim.
+    """
+
+    work: str
+    arxiv: str
+    year: int | None
+    model: str
+    dataset: str
+    track: str
+    method: str
+    counted: str
+    ratio: float | None
+    bits: float | None
+    nonzero_weights: int | None
+    size: str
+    test_error: float | None
+    dense_error: float | None
+    stated: str
+    source: str
+    verified: str
+    caveat: str
+    status: str
+    why: str
+
+    @property
+    def doubt(self) -> str:
+        """Empty for a verified number, else the words that must stand beside it."""
+        return VERIFIED[self.verified]
+
+    @property
+    def quoted(self) -> bool:
+        """Whether the work quotes somebody else's result."""
+        return self.method.endswith("as quoted")
+
+
+def claims() -> list[Claim]:
+    """Every claim, in the order of the file. Raises ValueError naming the row and what is wrong with it."""
+    found = []
+    for line, row in enumerate(published(), 2):
+        try:
+            claim = Claim(**{f.name: _parsed(row[f.name], f.type) for f in fields(Claim)})
+            for name, known in (
+                ("counted", (*COUNTED, *UNANSWERED)),
+                ("status", STATUS[1:]),
+                ("verified", tuple(VERIFIED)),
+            ):
+                if getattr(claim, name) not in known:
+                    raise ValueError(f"{name} must be one of {', '.join(known)}, not {row[name]!r}")
+        except (ValueError, KeyError) as error:
+            raise ValueError(f"leaderboard.csv, line {line}: {error}") from None
+        found.append(claim)
+    return found
+
+
+def _parsed(text: str, kind: object) -> str | int | float | None:
+    """A cell as its field's type; an empty one is None where that is no text."""
+    if kind is str or not text:
+        return text if kind is str else None
+    return int(text) if kind == int | None else float(text)
+
+
+def measured(record: dict[str, Any], counted: str) -> float | None:
+    """A record's ratio in what a claim counts, the smallest over its runs; None where it has no such rung.
+
+    Every rung but "weights" is 32 bits x the weights of the dense network over the bits counted.
+    """
+    if counted not in COUNTED:
+        return None
+    return min(_ratio(run, COUNTED[counted]) for run in record["runs"])
+
+
+def _ratio(run: dict[str, Any], rung: str | None) -> float:
+    if rung is None:
+        return run["weights"] / run["nonzero_weights"]
+    return DENSE_BITS * run["weights"] / run["ladder_bits"][rung]
+
+
+def answers(claim: Claim, records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The records that answer a claim: at least its ratio in what it counts, and nearest to it.
+
+    Same track and data set, a method of `METHODS`. Several recipes at the same ratio (within 2%) answer
+    together: none is chosen by its test accuracy.
+    """
+    reached = [
+        (ratio, record)
+        for record in records
+        if claim.ratio is not None
+        and (record["track"], record["dataset"]) == (claim.track, claim.dataset.lower())
+        and record["recipe"]["method"] in METHODS
+        and (ratio := measured(record, claim.counted) or 0) >= claim.ratio
+    ]
+    nearest = min((ratio for ratio, _ in reached), default=0)
+    return [record for ratio, record in reached if ratio <= TIE * nearest]
+
+
+def held_against(record: dict[str, Any], among: Sequence[Claim]) -> Claim | None:
+    """The published ratio that a record is held against: the largest it reaches, counting weights.
+
+    Of several claims of one ratio the first; a result that a work only quotes is left out.
+    """
+    reached = [
+        claim
+        for claim in among
+        if (claim.track, claim.dataset.lower()) == (record["track"], record["dataset"])
+        and claim.counted == "weights"
+        and not claim.quoted
+        and claim.ratio is not None
+        and claim.ratio <= measured(record, "weights")
+    ]
+    return max(reached, key=lambda claim: claim.ratio, default=None)
+
+
+def status(claim: Claim, records: Iterable[dict[str, Any]]) -> str:
+    """One of `STATUS`: "recorded" where a record answers the claim, else what the file says."""
+    return STATUS[0] if answers(claim, records) else claim.status
+
+
+def accuracy(record: dict[str, Any]) -> Interval:
+    """The mean test accuracy over all seeds, in percent, with its 95% interval."""
+    return interval([run["test_accuracy"] for run in record["runs"]])
+
+
+def verdict(claim: Claim, record: dict[str, Any]) -> str:
+    """Our interval beside their number: "above it", "below it", "around it"; or that it cannot be said.
+
+    Theirs is taken as it stands: no work gives seeds or an interval that could be added to ours.
+    """
+    if claim.test_error is None:
+        return "no error to compare with"
+    ours, theirs = accuracy(record), 100 - claim.test_error
+    if ours.count == 1:
+        return "one seed says nothing"
+    return "above it" if ours.low > theirs else "below it" if ours.high < theirs else "around it"

@@ -1,0 +1,219 @@
+"""Figures of notebook 10: our records over the published points. Notebook 03 shows the first as well."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.transforms import ScaledTranslation
+
+from .. import claims
+from ..claims import Claim
+from .labels import place
+from .style import BLUE, BROWN, FAINT, GREEN, GREY, INK, ORANGE, PINK, RED, SKY, new_figure, styled
+
+RUNGS = {  # what a published number counts: marker, colour
+    "weights": ("o", GREY),
+    "structured weights": ("P", BROWN),
+    "values": ("D", SKY),
+    "values+positions": ("s", BLUE),
+    "values+positions+codebooks": ("p", PINK),
+    "file": ("*", RED),
+}
+OURS = {  # (shifted images, a teacher): colour, marker, name
+    (True, False): (GREEN, "^", "ours, shifted images"),
+    (True, True): (GREEN, "v", "ours, shifted images, a teacher"),
+    (False, False): (ORANGE, "^", "ours, images as they are"),
+    (False, True): (ORANGE, "v", "ours, images as they are, a teacher"),
+}
+SIZES = ("values+positions", "values+positions+codebooks", "file")  # from which a network might be rebuilt
+DENSE_BYTES = 4  # of a weight
+HEIGHT, BELOW = 6.0, 1.15  # of a figure, and of what stands below its axes, in inches
+
+
+@dataclass(frozen=True)
+class Point:
+    """One number in a figure; `low` and `high` are the ends of our interval, or `value` where none is known.
+
+    `value` is None for a claim without an error. `style` is a key of `RUNGS` or of `OURS`.
+    """
+
+    place: float
+    value: float | None
+    low: float | None
+    high: float | None
+    style: Any
+    label: str
+    verified: bool = True
+
+
+def published_points(found: Iterable[Claim], track: str, counted: Iterable[str] = RUNGS) -> list[Point]:
+    """The claims of a track that state a ratio, as accuracy against ratio."""
+    return [
+        Point(claim.ratio, value, value, value, claim.counted, _label(claim), not claim.doubt)
+        for claim in found
+        if claim.track == track and claim.ratio is not None and claim.counted in set(counted)
+        for value in [None if claim.test_error is None else 100 - claim.test_error]
+    ]
+
+
+def our_points(records: Iterable[dict[str, Any]], track: str, counted: str = "weights") -> list[Point]:
+    """The records of a track, as mean test accuracy with its interval against what is counted."""
+    points = []
+    for record in records:
+        if record["track"] == track and record["recipe"]["method"] in claims.METHODS:
+            across = claims.accuracy(record)
+            low, high = (across.low, across.high) if across.count > 1 else (across.mean, across.mean)
+            style = (bool(record["recipe"]["shift_pixels"]), "distill" in record["recipe"])
+            ratio = claims.measured(record, counted)
+            points.append(Point(ratio, across.mean, low, high, style, record["name"]))
+    return sorted(points, key=lambda point: point.place)
+
+
+def _label(claim: Claim) -> str:
+    """A name of a few letters: what is in brackets after the authors, and the year."""
+    if claim.quoted:
+        return claim.method.removesuffix(", as quoted").partition(" (")[0]
+    name = claim.work.partition(" (")[2].rstrip(")") or claim.work
+    return name if claim.year is None or str(claim.year) in name else f"{name} ’{claim.year % 100}"
+
+
+@styled
+def accuracy_against_ratio(
+    found: Iterable[Claim],
+    records: Iterable[dict[str, Any]],
+    track: str,
+    headline: str,
+    counted: Sequence[str] = tuple(RUNGS),
+    ours: str = "weights",
+) -> Figure:
+    """Test accuracy against ratio: published points by what they count, and the records of one track.
+
+    `counted` chooses the published points, `ours` what our own ratios count. Hollow points are reported,
+    not verified; claims without an error stand on the upper edge.
+    """
+    theirs, mine = published_points(found, track, counted), our_points(records, track, ours)
+    return _drawn(theirs, mine, headline, ("ratio (what it counts: see the markers)", "test accuracy (%)"))
+
+
+@styled
+def error_against_bytes(
+    found: Iterable[Claim], records: Iterable[dict[str, Any]], track: str, weights: int, headline: str
+) -> Figure:
+    """Test error against bytes; ours are whole files, theirs 4 x `weights` bytes over the stated ratio."""
+
+    def turned(point: Point, size: float) -> Point:
+        low, high, value = (None if v is None else 100 - v for v in (point.high, point.low, point.value))
+        return Point(size, value, low, high, point.style, point.label, point.verified)
+
+    dense = DENSE_BYTES * weights
+    theirs = [turned(each, dense / each.place) for each in published_points(found, track, SIZES)]
+    mine = [turned(each, dense / each.place) for each in our_points(records, track, "file")]
+    return _drawn(theirs, mine, headline, ("bytes (what they hold: see the markers)", "test error (%)"))
+
+
+def _drawn(
+    theirs: Sequence[Point], mine: Sequence[Point], headline: str, axis_names: tuple[str, str]
+) -> Figure:
+    unstated = [point for point in theirs if point.value is None]
+    above = 0.55 + 0.05 * max((len(text) for text in _above(unstated).values()), default=0)  # inches
+    figure = new_figure(7.5, HEIGHT, layout=None)
+    axes = figure.add_axes((0.085, BELOW / HEIGHT, 0.9, 1 - (BELOW + above) / HEIGHT))
+    figure.text(0.012, 1 - 0.2 / HEIGHT, headline, fontsize=10.5, weight="bold")
+    _limits(axes, [*theirs, *mine])
+    axes.set(xlabel=axis_names[0], ylabel=axis_names[1])
+    axes.grid(True)
+    stated = [point for point in theirs if point.value is not None]
+    _draw_theirs(axes, stated)
+    _draw_ours(axes, mine)
+    bars = [(each.place, y) for each in mine for y in np.linspace(each.low, each.high, 9)]
+    texts = [(point.place, point.value, point.label) for point in _named(stated)]
+    place(axes, texts, [*((point.place, point.value) for point in stated), *bars])
+    _draw_unstated(axes, unstated)
+    _legend(figure, theirs, mine)
+    return figure
+
+
+def _limits(axes: Axes, points: Sequence[Point]) -> None:
+    """Limits and ticks that hold all points."""
+    left, right = (f(point.place for point in points) for f in (min, max))
+    values = [value for point in points for value in (point.low, point.high) if value is not None]
+    margin = 0.06 * (max(values) - min(values) + 0.1)
+    axes.set(xscale="log", xlim=(left / 1.25, right * 1.25))
+    axes.set_ylim(min(values) - margin, max(values) + margin)
+    steps = [m * 10**e for e in range(7) for m in (1, 2, 5)]
+    ticks = [step for step in steps if left / 1.25 < step < right * 1.25]
+    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    axes.minorticks_off()
+
+
+def _draw_theirs(axes: Axes, points: Sequence[Point]) -> None:
+    """A marker per number, by what it counts; numbers of one name and rung are joined."""
+    for group in _grouped(points):
+        marker, color = RUNGS[group[0].style]
+        line = sorted((point.place, point.value) for point in group)
+        axes.plot(*zip(*line, strict=True), "-", color=FAINT, lw=1, zorder=1)
+        for point in group:
+            face = color if point.verified else "white"
+            axes.plot(point.place, point.value, marker, color=color, mfc=face, ms=7 if marker == "*" else 5)
+
+
+def _draw_ours(axes: Axes, points: Sequence[Point]) -> None:
+    """Means with their intervals, drawn a few points beside each other where they share a ratio."""
+    for number, (style, (color, marker, _)) in enumerate(OURS.items()):
+        chosen = [point for point in points if point.style == style]
+        x, y = [p.place for p in chosen], [p.value for p in chosen]
+        spread = [[p.value - p.low for p in chosen], [p.high - p.value for p in chosen]]
+        aside = ScaledTranslation((number - 1.5) * 4 / 72, 0, axes.figure.dpi_scale_trans)
+        axes.errorbar(x, y, spread, color=color, marker=marker, ms=6, lw=1.3, capsize=2.5, zorder=5,
+                      transform=axes.transData + aside)  # fmt: skip
+
+
+def _draw_unstated(axes: Axes, points: Sequence[Point]) -> None:
+    """A marker on the upper edge for each, and the names above it."""
+    edge = axes.get_xaxis_transform()
+    for point in points:
+        marker, color = RUNGS[point.style]
+        face = color if point.verified else "white"
+        axes.plot(point.place, 1, marker, color=color, mfc=face, ms=4.5, transform=edge, clip_on=False)
+    for ratio, text in _above(points).items():
+        axes.annotate(text, (ratio, 1), (0, 6), xycoords=edge, textcoords="offset points",
+                      fontsize=7, rotation=90, ha="center", va="bottom")  # fmt: skip
+
+
+def _above(points: Iterable[Point]) -> dict[float, str]:
+    """The names above the upper edge by their place; those at nearly one place share it."""
+    names: dict[float, list[str]] = {}
+    for point in sorted(points, key=lambda point: point.place):
+        near = [place for place in names if point.place < claims.TIE * place]
+        names.setdefault(near[-1] if near else point.place, []).append(point.label)
+    return {place: ", ".join(dict.fromkeys(labels)) for place, labels in names.items()}
+
+
+def _grouped(points: Iterable[Point]) -> list[list[Point]]:
+    """Points by name and what they count, each group from left to right."""
+    groups: dict[tuple[str, str], list[Point]] = defaultdict(list)
+    for point in sorted(points, key=lambda point: point.place):
+        groups[point.label, point.style].append(point)
+    return list(groups.values())
+
+
+def _named(points: Iterable[Point]) -> list[Point]:
+    """The points that bear their name: all of a group of two, the outermost of a longer one."""
+    return [point for group in _grouped(points) for point in (group if len(group) < 3 else group[-1:])]
+
+
+def _legend(figure: Figure, theirs: Sequence[Point], mine: Sequence[Point]) -> None:
+    used = {point.style for point in (*theirs, *mine)}
+    marks = [(m, color, color, f"counts {name}") for name, (m, color) in RUNGS.items() if name in used]
+    if not all(point.verified for point in theirs):
+        marks.append(("o", GREY, "white", "hollow: reported, unverified"))
+    if any(point.value is None for point in theirs):
+        marks.append(("", INK, INK, "on the upper edge: no error read"))
+    marks += [(marker, color, color, name) for style, (color, marker, name) in OURS.items() if style in used]
+    handles = [Line2D([], [], ls="", marker=m, color=c, mfc=face, label=text) for m, c, face, text in marks]
+    figure.legend(handles=handles, loc="lower left", ncols=3, bbox_to_anchor=(0.03, 0), fontsize=7.5)

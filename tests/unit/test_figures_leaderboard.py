@@ -1,0 +1,98 @@
+"""The leaderboard's figures by their data: every claim that belongs there, and nothing else."""
+
+import math
+
+import numpy as np
+import pytest
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+
+from admm_lib import claims, records
+from admm_lib.figures import labels, style
+from admm_lib.figures import leaderboard as figures
+
+ALL = claims.claims()
+COMMITTED = [records.read(name) for name in records.headlines()]
+TRACKS = ("from-lenet5", "from-lenet300")
+
+
+@pytest.mark.parametrize("track", TRACKS)
+def test_every_claim_with_a_ratio_is_a_point(track):
+    points = figures.published_points(ALL, track)
+    chosen = [claim for claim in ALL if claim.track == track and claim.ratio is not None]
+    assert len(points) == len(chosen) > 10
+    for point, claim in zip(points, chosen, strict=True):
+        assert point.place == claim.ratio
+        assert (point.value is None) == (claim.test_error is None)
+        assert point.verified == (claim.verified == "yes")
+        assert point.style == claim.counted in figures.RUNGS
+    assert {p.style for p in figures.published_points(ALL, track, ["weights"])} == {"weights"}
+
+
+def test_our_points_are_the_records_of_one_track():
+    for track in TRACKS:
+        points = {point.label: point for point in figures.our_points(COMMITTED, track)}
+        for record in COMMITTED:
+            ours = record["track"] == track and record["recipe"]["method"] == "admm"
+            assert (record["name"] in points) == ours
+        for point in points.values():
+            record = records.read(point.label)
+            across = claims.accuracy(record)
+            assert (point.low, point.value, point.high) == (across.low, across.mean, across.high)
+            assert point.style == (record["recipe"]["shift_pixels"] > 0, "distill" in record["recipe"])
+            assert point.place == claims.measured(record, "weights")
+    files = figures.our_points(COMMITTED, "from-lenet5", "file")
+    assert all(32 * 430_500 / p.place == 8 * max(r["file_bytes"] for r in records.read(p.label)["runs"])
+               for p in files)  # fmt: skip
+
+
+def test_one_seed_has_no_bar():
+    single = {**COMMITTED[0], "runs": COMMITTED[0]["runs"][:1]}
+    point = figures.our_points([single], single["track"])[0]
+    assert point.low == point.value == point.high
+
+
+def texts(axes):
+    return [text for text in axes.texts if text.get_text()]
+
+
+@pytest.mark.parametrize("track", TRACKS)
+def test_the_accuracy_figure_holds_its_points_and_its_names(track):
+    figure = figures.accuracy_against_ratio(ALL, COMMITTED, track, "headline")
+    (axes,) = figure.axes
+    points = figures.published_points(ALL, track)
+    drawn = {(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.lines if len(line.get_xdata()) == 1}
+    for point in points:
+        assert (point.place, 1 if point.value is None else point.value) in drawn
+        assert axes.get_xlim()[0] < point.place < axes.get_xlim()[1]
+    written = ", ".join(text.get_text() for text in texts(axes))
+    assert all(point.label in written for point in points)
+    assert any(text.get_text() == "headline" for text in figure.texts)
+    hollow = [line for line in axes.lines if line.get_markerfacecolor() == "white"]
+    assert len(hollow) == sum(not point.verified for point in points)
+
+
+def test_the_bytes_figure_turns_ratios_into_bytes_and_accuracies_into_errors():
+    figure = figures.error_against_bytes(ALL, COMMITTED, "from-lenet5", 430_500, "headline")
+    (axes,) = figure.axes
+    drawn = {(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.lines if len(line.get_xdata()) == 1}
+    assert any(math.isclose(x, 1_722_000 / 555) and math.isclose(y, 0.69) for x, y in drawn)
+    assert not any(math.isclose(x, 1_722_000 / 1_910) for x, _ in drawn)  # values alone are no size
+
+
+def test_names_cover_neither_each_other_nor_points():
+    figure = style.new_figure(6, 4, layout=None)
+    axes = figure.add_axes((0.1, 0.1, 0.8, 0.8))
+    axes.set(xlim=(0, 10), ylim=(0, 10))
+    spots = [(1 + i % 3 * 0.1, 1 + i // 3 * 0.3) for i in range(12)]
+    boxes = labels.place(axes, [(x, y, f"name {i}") for i, (x, y) in enumerate(spots)])
+    pixels = axes.transData.transform(spots)
+    for i, box in enumerate(boxes):
+        assert not any(Bbox.from_extents(*box).contains(x, y) for x, y in pixels)
+        for other in boxes[i + 1 :]:
+            shared = np.minimum(box[2:], other[2:]) - np.maximum(box[:2], other[:2])
+            assert shared.min() <= 0.5
+        axes.texts[i].update_positions(figure.canvas.get_renderer())
+        drawn = Text.get_window_extent(axes.texts[i], figure.canvas.get_renderer())
+        assert np.allclose(drawn.extents, box, atol=3)  # the text is where its box is
+    assert (boxes[:, 0] > axes.bbox.x0).all()

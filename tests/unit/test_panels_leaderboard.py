@@ -1,0 +1,50 @@
+"""The panel of notebook 10: every state drawn, and what it says checked against the claims."""
+
+import contextlib
+import io
+import re
+
+import pytest
+
+from admm_lib import claims, records
+from admm_lib.panels import base, leaderboard
+from admm_lib.panels.base import sweep_states
+
+
+@pytest.fixture
+def panel(monkeypatch):
+    """Not turned into pixels: a sweep is about numbers, and long."""
+    monkeypatch.setattr(base, "png", lambda figure, **_: b"")
+    return leaderboard.ratios()
+
+
+def test_sweep(panel):
+    published = claims.claims()
+    for state in sweep_states(panel):
+        panel.set(**state)
+        assert panel.error == ""
+        track, counted = leaderboard.TRACKS[state["network"]], state["counted"]
+        chosen = [claim for claim in published if claim.track == track and claim.ratio]
+        chosen = [claim for claim in chosen if counted in (claim.counted, "everything")]
+        stated = [claim for claim in chosen if claim.test_error is not None]
+        assert panel.line.startswith(f"{len(chosen)} published numbers, {len(stated)} with an error; ")
+        good = [c.ratio for c in stated if c.verified == "yes" and 100 - c.test_error >= 99]
+        best = re.search(r"verified (?:none|([\d,.]+)x)", panel.line)[1]
+        assert best == (f"{max(good):,.1f}" if good else None)
+
+
+def test_ours_count_what_theirs_do(panel):
+    file = records.read("lenet5-71x")
+    for counted in ("weights", "file"):
+        panel.set(counted=counted)
+        bars = panel.figure().axes[0].containers
+        drawn = [x for bar in bars for x in bar.lines[0].get_xdata()]
+        assert claims.measured(file, counted) in drawn
+        assert f"their ratios count {counted}." in panel.line
+    panel.set(counted="structured weights")
+    assert "their ratios count weights." in panel.line
+
+
+def test_the_code_runs(panel):
+    with contextlib.redirect_stdout(io.StringIO()):
+        exec(compile(panel.code, "panel", "exec"), {})
