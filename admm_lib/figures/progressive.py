@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..admm import Residuals
 from .style import BLUE, COLORS, FAINT, INK, LINES, MARKERS, ORANGE, new_figure, styled
 
 
@@ -113,4 +114,28 @@ def differences(rows: Mapping[str, tuple[float, float, float]], xlabel: str) -> 
         axes.plot(mean, place, "o", color=color, ms=6)
     axes.set_yticks(range(len(rows)), list(rows))
     axes.set(xlabel=xlabel, ylim=(len(rows) - 0.5, -0.5))
+    return figure
+
+
+@styled
+def paces(histories: Mapping[str, Mapping[str, Sequence[Residuals]]]) -> Figure:
+    """How rho moves, and what it does: one column per way, rho above, ||W - Z|| / ||W|| below.
+
+    `histories` maps a way to {layer: its residuals, update by update}.
+    """
+    figure = new_figure(7.5, 3.9)
+    axes = figure.subplots(2, len(histories), sharex=True, sharey="row", squeeze=False)
+    for column, (way, layers) in enumerate(histories.items()):
+        for layer, history in layers.items():
+            style = {"color": COLORS[layer], "ls": LINES[layer], "marker": MARKERS[layer], "ms": 4}
+            updates = range(1, len(history) + 1)
+            axes[0, column].plot(updates, [each.rho for each in history], label=layer, **style)
+            axes[1, column].plot(updates, [each.primal / each.norm for each in history], **style)
+        axes[0, column].set(title=way, yscale="log")
+        axes[1, column].set_xlabel("ADMM update")
+        axes[1, column].xaxis.get_major_locator().set_params(integer=True)
+    axes[0, 0].set_ylabel("ρ")
+    axes[1, 0].set(ylabel="||W − Z|| / ||W||", ylim=(0, None))
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncol=len(labels))
     return figure
