@@ -28,7 +28,7 @@ FIELDS: dict[str, type] = {
 STEP: dict[str, type] = {"admm": dict, "retrain": dict}
 BUDGETS: dict[str, type] = {"keep": dict, "by": str, "allocation": dict}
 # `study` names the comparison of which the recipe is an arm; it is no headline then.
-OPTIONAL: dict[str, type] = {**STEP, **BUDGETS, "steps": list, "distill": dict, "study": str}
+OPTIONAL: dict[str, type] = {**STEP, **BUDGETS, "steps": list, "distill": dict, "search": dict, "study": str}
 CHOICES: dict[str, tuple[str, ...]] = {
     "method": ("admm", "magnitude"),
     "track": ("from-lenet5", "from-lenet300", "free"),
@@ -43,6 +43,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "retrain": ("epochs", "lr"),
     "distill": ("temperature", "weight"),
     "allocation": ("rule", "ratio"),
+    "search": ("width",),
 }
 # Fields that a stage may have as well; ADMM has one of the first two. Training the shrunk network gives up
 # the weights on dead paths, which may leave fewer nonzeros than the budget allows.
@@ -82,10 +83,13 @@ def sets(step: dict[str, Any], network: nn.Module) -> dict[Key, Sparse]:
 
 
 def epochs(recipe: Recipe) -> int:
-    """The epochs of training in all, dense ones included; the same for every method."""
-    return recipe["dense"]["epochs"] + sum(
-        step[stage]["epochs"] for step in steps(recipe) for stage in ("admm", "retrain")
-    )
+    """The epochs of training in all, dense ones included; the same for every method.
+
+    A tree search is charged with every child it tries: one per step at first, then `width` of them.
+    """
+    each = [step["admm"]["epochs"] + step["retrain"]["epochs"] for step in steps(recipe)]
+    width = recipe.get("search", {"width": len(each)})["width"]
+    return recipe["dense"]["epochs"] + sum(each[:width]) + width * sum(each[width:])
 
 
 def _problems(recipe: object, stem: str) -> Iterator[str]:
@@ -107,6 +111,8 @@ def _problems(recipe: object, stem: str) -> Iterator[str]:
     if "dropout" in recipe["dense"]:
         yield from _misdropped(recipe["model"], recipe["dense"]["dropout"])
     yield from _misstepped(recipe)
+    if "search" in recipe and len(steps(recipe)) <= recipe["search"]["width"]:
+        yield "search: width models are pruned first, and then one step at least; add steps or lower width"
 
 
 def _misfielded(found: Recipe, needed: dict[str, type], allowed: dict[str, type]) -> Iterator[str]:
@@ -163,7 +169,7 @@ def _misstaged(found: Recipe) -> Iterator[str]:
         for name, value in (given | pace).items():
             if name == "rule":
                 continue
-            kinds = (int,) if name == "epochs" else (int, float)
+            kinds = (int,) if name in ("epochs", "width") else (int, float)
             if type(value) not in kinds or not 0 < value < math.inf:
                 yield f"{stage}: {name} must be a positive number, but is {value!r}"
             elif name == "weight" and value > 1:

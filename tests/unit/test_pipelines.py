@@ -8,7 +8,7 @@ import torch
 import yaml
 
 import admm_lib as al
-from admm_lib import data, pipelines, recipes, records
+from admm_lib import data, pipelines, recipes, records, stages
 
 TINY = {
     "name": "tiny", "title": "a test", "model": "lenet300", "dataset": "digits", "track": "from-lenet300",
@@ -19,6 +19,13 @@ TINY = {
 
 
 STEP = {name: TINY[name] for name in ("keep", "admm", "retrain")}
+
+
+def trained(*args, **more):
+    """Each finished stage's network and origin."""
+    path, tried = pipelines.train(*args, **more)
+    assert tried == []  # no tree search
+    return [(each.network, each.origin) for each in path]
 
 
 STAGES = {"admm": ["admm", "retrain"], "magnitude": ["magnitude"]}
@@ -80,6 +87,8 @@ def elsewhere(tmp_path, monkeypatch):
         ({**allocated("lamp", 5), "by": "filter"}, "rules count single weights"),
         ({"by": "row"}, "unknown view by='row'"),
         ({"by": "filter", "keep": {"fc1.weight": 301}}, "keep=301 is more than its 300 filters"),
+        ({"search": {"width": 1}}, "width models are pruned first, and then one step at least"),
+        ({"search": {"width": 1.5}}, "search: width must be a positive number"),
         ({"admm": {"epochs": 2, "lr": 1, "rho": 1}}, "admm needs either rho_growth or balance"),
         ({"admm": {**TINY["admm"], "balance": 10}}, "admm needs either rho_growth or balance"),
         (
@@ -152,19 +161,19 @@ def test_finished_seeds_are_skipped_and_equal_stages_are_shared(elsewhere, monke
     pipelines.run_recipes([path], report=said.append)
     pipelines.run_recipes([path], report=said.append)
     assert said[-1] == "tiny seed 107: recorded already"
-    trained = []
-    monkeypatch.setattr(pipelines, "fit", lambda *args, **_: trained.append(args[2]) or [])
+    fitted = []
+    monkeypatch.setattr(stages, "fit", lambda *args, **_: fitted.append(args[2]) or [])
     images = al.data.load("digits")
-    pipelines.train(TINY, 107, images)
-    assert not trained  # finished stages are kept
-    pipelines.train({**TINY, "method": "magnitude"}, 107, images)
-    assert trained == [4]  # the same dense stage, whatever the method
-    pipelines.train({**TINY, "retrain": {"epochs": 1, "lr": 0.002}}, 107, images)
-    assert trained == [4, 1]  # dense and ADMM are the same
-    pipelines.train({**TINY, "shift_pixels": 0}, 107, images)
-    assert trained == [4, 1, 2, 2, 2]  # nothing is
-    pipelines.train(TINY, 108, images)
-    assert trained == [4, 1, 2, 2, 2, 2, 2, 2]
+    trained(TINY, 107, images)
+    assert not fitted  # finished stages are kept
+    trained({**TINY, "method": "magnitude"}, 107, images)
+    assert fitted == [4]  # the same dense stage, whatever the method
+    trained({**TINY, "retrain": {"epochs": 1, "lr": 0.002}}, 107, images)
+    assert fitted == [4, 1]  # dense and ADMM are the same
+    trained({**TINY, "shift_pixels": 0}, 107, images)
+    assert fitted == [4, 1, 2, 2, 2]  # nothing is
+    trained(TINY, 108, images)
+    assert fitted == [4, 1, 2, 2, 2, 2, 2, 2]
 
 
 class Killed(Exception):
@@ -191,12 +200,12 @@ def test_a_killed_run_goes_on_from_its_last_epoch_to_the_same_end(elsewhere, las
         if len(epochs) == last:
             raise Killed
 
-    unbroken = pipelines.train(recipe, 107, images, home=elsewhere / "unbroken")
+    unbroken = trained(recipe, 107, images, home=elsewhere / "unbroken")
     with pytest.raises(Killed):
-        pipelines.train(recipe, 107, images, report=killed, home=elsewhere / "broken")
+        trained(recipe, 107, images, report=killed, home=elsewhere / "broken")
     torch.rand(11)  # as another process would, from another place in its random numbers
     again = []
-    resumed = pipelines.train(recipe, 107, images, report=again.append, home=elsewhere / "broken")
+    resumed = trained(recipe, 107, images, report=again.append, home=elsewhere / "broken")
     assert len(again) == 2 + 2 + 1 + 2 + 2 - (last - 1)  # only the killed epoch is trained again
     for (model, _), (expected, _) in zip(resumed, unbroken, strict=True):
         assert all(map(torch.equal, model.parameters(), expected.parameters()))
@@ -213,7 +222,7 @@ def test_what_a_step_pruned_stays_pruned_in_the_next(elsewhere):
         for n in (2000, 900, 400)
     ]
     recipe = {name: value for name, value in TINY.items() if name not in STEP} | {"steps": steps}
-    networks = [model for model, _ in pipelines.train(recipe, 107, al.data.load("digits"), home=elsewhere)]
+    networks = [model for model, _ in trained(recipe, 107, al.data.load("digits"), home=elsewhere)]
     assert len(networks) == 1 + 2 * 3
     for name, counts in {
         "fc1": (2000, 2000, 900, 900, 400, 400),
@@ -227,32 +236,32 @@ def test_what_a_step_pruned_stays_pruned_in_the_next(elsewhere):
 
 def test_dropout_is_of_the_dense_stage_alone(elsewhere, monkeypatch):
     seen = []
-    real = pipelines.fit
+    real = stages.fit
 
     def watched(network, *args, **more):
         seen.append([m.p for m in network.modules() if isinstance(m, torch.nn.Dropout)])
         return real(network, *args, **more)
 
-    monkeypatch.setattr(pipelines, "fit", watched)
+    monkeypatch.setattr(stages, "fit", watched)
     recipe = {**TINY, "dense": {**TINY["dense"], "dropout": {"fc2": 0.2, "fc3": 0.5}}}
-    networks = pipelines.train(recipe, 107, al.data.load("digits"))
+    networks = trained(recipe, 107, al.data.load("digits"))
     assert seen == [[0.2, 0.5], [], []]
     assert not any(isinstance(m, torch.nn.Dropout) for model, _ in networks for m in model.modules())
 
 
 def test_retraining_on_the_shrunk_network_keeps_budget_and_zeros(elsewhere, monkeypatch):
     widths = []
-    real = pipelines.fit
+    real = stages.fit
 
     def watched(network, *args, **more):
         widths.append(network.fc1.out_features)
         return real(network, *args, **more)
 
-    monkeypatch.setattr(pipelines, "fit", watched)
+    monkeypatch.setattr(stages, "fit", watched)
     keep = {"fc1.weight": 500, "fc2.weight": 100, "fc3.weight": 60}
     recipe = {**TINY, "keep": keep, "retrain": {**TINY["retrain"], "shrink": True}}
     images = al.data.load("digits")
-    _, (pruned, _), (retrained, _) = pipelines.train(recipe, 107, images)
+    _, (pruned, _), (retrained, _) = trained(recipe, 107, images)
     assert widths[:2] == [300, 300]
     assert widths[2] < 100  # most neurons have no weight left
     alive = al.shrink(pruned)  # what lies on dead paths is given up
@@ -270,19 +279,19 @@ def test_retraining_on_the_shrunk_network_keeps_budget_and_zeros(elsewhere, monk
 def test_filters_first_then_weights_of_the_shrunk_network(elsewhere, monkeypatch):
     """Both stages of the second step train what is left; a budget above that is no budget."""
     widths = []
-    real = pipelines.fit
+    real = stages.fit
 
     def watched(network, *args, **more):
         widths.append((network.fc1.out_features, network.fc2.out_features))
         return real(network, *args, **more)
 
-    monkeypatch.setattr(pipelines, "fit", watched)
+    monkeypatch.setattr(stages, "fit", watched)
     filters = {**STEP, "by": "filter", "keep": {"fc1.weight": 30, "fc2.weight": 20}}
     narrow = {stage: {**TINY[stage], "shrink": True} for stage in ("admm", "retrain")}
     elements = {**narrow, "keep": {"fc1.weight": 2000, "fc2.weight": 250, "fc3.weight": 1000}}
     recipe = {name: value for name, value in TINY.items() if name not in STEP}
     recipe["steps"] = [filters, elements]
-    networks = [model for model, _ in pipelines.train(recipe, 107, al.data.load("digits"))]
+    networks = [model for model, _ in trained(recipe, 107, al.data.load("digits"))]
     assert widths == [(300, 100)] * 3 + [(30, 20)] * 2
     assert [int(layer.weight.any(1).sum()) for layer in (networks[1].fc1, networks[1].fc2)] == [30, 20]
     for model in networks[3:]:
@@ -297,7 +306,7 @@ def test_a_rule_allocates_when_the_weights_are_there(elsewhere, rule):
     changes = {"allocation": {"rule": rule, "ratio": 50}, "admm": {**TINY["admm"], "balance": 10}}
     del changes["admm"]["rho_growth"]
     recipe = {name: value for name, value in TINY.items() if name != "keep"} | changes
-    dense, _, pruned = (m for m, _ in pipelines.train(recipe, 107, al.data.load("digits")))
+    dense, _, pruned = (m for m, _ in trained(recipe, 107, al.data.load("digits")))
     kept = {name: int(weight.count_nonzero()) for name, weight in al.allocation.prunable(pruned).items()}
     assert sum(kept.values()) == 266_200 // 50
     chosen = {name: each.keep for name, each in al.allocation.by_magnitude(dense, 50).items()}
@@ -318,19 +327,19 @@ def test_methods_see_the_same_batches_in_the_same_order(elsewhere, monkeypatch):
 
         with monkeypatch.context() as patch:
             patch.setattr(data.Split, "batches", batches)
-            pipelines.train({**TINY, "method": method}, 107, al.data.load("digits"), home=elsewhere / method)
+            trained({**TINY, "method": method}, 107, al.data.load("digits"), home=elsewhere / method)
         seen[method] = orders
     assert seen["admm"] == seen["magnitude"] == list(range(107_001, 107_007))
 
 
 def test_the_dense_network_is_the_teacher(elsewhere, monkeypatch):
     teachers = []
-    real = pipelines.fit
+    real = stages.fit
     monkeypatch.setattr(
-        pipelines, "fit", lambda *args, **more: teachers.append(more["teacher"]) or real(*args, **more)
+        stages, "fit", lambda *args, **more: teachers.append(more["teacher"]) or real(*args, **more)
     )
     recipe = {**TINY, "distill": {"temperature": 3, "weight": 0.5}}
-    (dense, _), *_ = pipelines.train(recipe, 107, al.data.load("digits"))
+    (dense, _), *_ = trained(recipe, 107, al.data.load("digits"))
     assert teachers[0] is None
     for teacher in teachers[1:]:
         assert (teacher.temperature, teacher.weight) == (3, 0.5)
@@ -360,3 +369,30 @@ def test_a_home_of_its_own_trains_everything_again_and_leaves_the_project_alone(
         path.name for path in (elsewhere / "cache").iterdir()
     }
     assert first["provenance"] == second["provenance"]
+
+
+def test_tree_search_replaces_the_parent_of_the_best_child(elsewhere):
+    """Two models from the dense network, then children of both in every step; all epochs are charged."""
+    steps = [
+        {"keep": {"fc1.weight": n, "fc2.weight": n // 4}, "admm": TINY["admm"], "retrain": TINY["retrain"]}
+        for n in (4000, 2000, 800, 300)
+    ]
+    recipe = {name: value for name, value in TINY.items() if name not in STEP}
+    recipe |= {"steps": steps, "search": {"width": 2}}
+    assert recipes.epochs(recipe) == 2 + 4 + 4 + 2 * (4 + 4)
+    images, lines = al.data.load("digits"), []
+    path, tried = pipelines.train(recipe, 107, images, report=lines.append)
+    assert [len(each["val_accuracy"]) for each in tried] == [1, 1, 2, 2]
+    assert [each["best"] for each in tried] == [
+        each["val_accuracy"].index(max(each["val_accuracy"])) for each in tried
+    ]
+    epochs = [line for line in lines if ": loss " in line]
+    assert len(epochs) == recipes.epochs(recipe)
+    assert path[-1].network.fc1.weight.count_nonzero() == 300
+    assert path[-1].origin["val_accuracy"][-1] == max(tried[-1]["val_accuracy"])
+    # The winner's own path, found by hand: which of the first two it came from, and whether through step 3.
+    parents = [[0], [1]]
+    parents[tried[2]["best"]] = [*parents[tried[2]["best"]], 2]
+    expected = [*parents[tried[3]["best"]], 3]
+    keeps = [each.stage.settings["keep"] for each in path[1:] if each.stage.name == "admm"]
+    assert keeps == [steps[number]["keep"] for number in expected]

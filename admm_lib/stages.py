@@ -1,0 +1,201 @@
+"""Stages of training: dense, ADMM, retraining, magnitude; kept when finished, resumed when killed."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from . import data, groups, models, recipes, records
+from .admm import ADMM, Key
+from .allocation import prunable
+from .constraints import Sparse
+from .distillation import Teacher
+from .models import with_dropout
+from .names import resolve
+from .parametrizations import Mask, bake, hold
+from .recipes import Recipe
+from .schedules import geometric
+from .shrink import expand, shrink
+from .training import Epoch, fit
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage does, and its settings: rates, epochs, budgets, data, as the recipe says."""
+
+    name: str
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Done:
+    """A finished stage: its network, plain, and its origin (seconds, provenance, and per epoch the training
+    loss and the validation accuracy, under ADMM of projected weights).
+    """
+
+    stage: Stage
+    network: nn.Module
+    origin: dict[str, Any]
+
+
+def dense(recipe: Recipe) -> Stage:
+    """The first stage, which trains the network that is to be pruned."""
+    return Stage("dense", {**_shared(recipe), **recipe["dense"]})
+
+
+def of_step(recipe: Recipe, step: dict[str, dict]) -> list[Stage]:
+    """The stages of a step: ADMM and retraining, or magnitude pruning with retraining.
+
+    `magnitude` spends ADMM's epochs on retraining too, so that both methods train equally long. Sources:
+    1804.03294, Section 4 (ADMM); 1510.00149, Section 2 (magnitude).
+    """
+    shared = _shared(recipe) | ({"distill": recipe["distill"]} if "distill" in recipe else {})
+    shared |= {name: step[name] for name in recipes.BUDGETS if name in step}
+    if recipe["method"] == "admm":
+        return [Stage(name, {**shared, **step[name]}) for name in ("admm", "retrain")]
+    epochs = step["admm"]["epochs"] + step["retrain"]["epochs"]
+    return [Stage("magnitude", {**shared, **step["retrain"], "epochs": epochs})]
+
+
+def _shared(recipe: Recipe) -> dict[str, Any]:
+    return {name: recipe[name] for name in ("model", "dataset", "shift_pixels", "batch_size", "precision")}
+
+
+@dataclass(frozen=True, eq=False)
+class Runner:
+    """What the stages of a run share: seed, images, where to report, and where finished ones are kept."""
+
+    model: str
+    seed: int
+    images: data.Data
+    report: Report
+    folder: Path
+
+    def go_on(self, path: Sequence[Done], *more: Stage) -> list[Done]:
+        """The path and, one after the other, more stages: trained, or fetched where that was done before.
+
+        Finished stages are kept and shared by all runs that begin alike; within a stage, a killed run goes
+        on from its last epoch. The dense network is the first, and the teacher where a stage asks for one.
+        """
+        done = list(path)
+        for stage in more:
+            done.append(self._next(done, stage))
+        return done
+
+    def _next(self, path: list[Done], stage: Stage) -> Done:
+        chain = [self.seed, *([each.name, each.settings] for each in (*(d.stage for d in path), stage))]
+        key = hashlib.sha256(json.dumps(chain, sort_keys=True).encode()).hexdigest()[:16]
+        file = self.folder / f"{stage.name}-{self.model}-seed{self.seed}-{key}.safetensors"
+        if not file.exists():
+            network = models.create(self.model, self.seed)
+            if path:
+                network.load_state_dict(path[-1].network.state_dict())
+            unfinished = file.with_suffix(".unfinished")
+            provenance = records.provenance()
+            commits = _started(file.with_suffix(".commits"), provenance["commit"])
+            history = self._run(path, stage, network, unfinished)
+            origin = {
+                "seconds": round(sum(epoch.seconds for epoch in history), 1),
+                "commit": ", ".join(commits),
+                "provenance": provenance,
+                "loss": [round(epoch.loss, 5) for epoch in history],
+                "val_accuracy": [round(epoch.val_accuracy, 2) for epoch in history],
+            }
+            _keep(network, file, origin)
+            unfinished.unlink(missing_ok=True)
+            file.with_suffix(".commits").unlink()
+        return Done(stage, *_kept(file, self.model))
+
+    def _run(self, path: list[Done], stage: Stage, network: nn.Module, unfinished: Path) -> list[Epoch]:
+        """One stage, on `network`, in place; what was pruned before it stays so (masked ADMM)."""
+        settings, admm, trained = stage.settings, None, network
+        before = sum(each.stage.settings["epochs"] for each in path)
+        _hold_zeros(network)
+        if stage.name == "magnitude":
+            ADMM(network, recipes.sets(settings, network)).finalize()
+        if "dropout" in settings:
+            trained = with_dropout(network, settings["dropout"])
+        elif settings.get("shrink"):
+            trained = shrink(network)
+        if stage.name == "admm":
+            sets = {key: _fitted(each, key, trained) for key, each in recipes.sets(settings, network).items()}
+            growth = settings.get("rho_growth")  # or else `balance` moves rho
+            schedule = growth and geometric(1, growth, settings["epochs"])
+            admm = ADMM(trained, sets, settings["rho"], schedule, settings.get("balance"))
+        history = fit(
+            trained,
+            self.images,
+            settings["epochs"],
+            admm=admm,
+            lr=settings["lr"],
+            teacher=Teacher(path[0].network, **settings["distill"]) if "distill" in settings else None,
+            batch_size=settings["batch_size"],
+            augment=data.shifts(settings["shift_pixels"]) if settings["shift_pixels"] else None,
+            precision=settings["precision"],
+            seed=1000 * self.seed + before,
+            resume=unfinished,
+            progress=_told(self.report, stage.name),
+        )
+        if admm is not None:
+            admm.finalize()
+        if settings.get("shrink"):
+            expand(trained, network)
+        bake(network)
+        return history
+
+
+@torch.no_grad()
+def _hold_zeros(network: nn.Module) -> None:
+    """Hold the zeros that a plain network has from the stages before."""
+    for name, weight in prunable(network).items():
+        if bool((weight == 0).any()):
+            hold(*resolve(network, name), weight.clone(), Mask(weight != 0))
+
+
+def _fitted(each: Sparse, key: Key, network: nn.Module) -> Sparse:
+    """The set, or all there is where shrinking has left a layer with less than its budget."""
+    if not isinstance(key, str):
+        return each
+    return replace(each, keep=min(each.keep, groups.count(getattr(*resolve(network, key)).shape, each.by)))
+
+
+def _started(file: Path, commit: str) -> list[str]:
+    """The commits that worked on a stage so far, in order, with this one added; `file` keeps them."""
+    commits = file.read_text().split() if file.exists() else []
+    if commits[-1:] != [commit]:
+        commits.append(commit)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    records.write_atomically(file, "\n".join(commits))
+    return commits
+
+
+def _keep(network: nn.Module, path: Path, origin: dict[str, Any]) -> None:
+    partial = path.with_suffix(f".{os.getpid()}")
+    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, partial, metadata={"origin": json.dumps(origin)})
+    os.replace(partial, path)
+
+
+def _kept(path: Path, model: str) -> tuple[nn.Module, dict[str, Any]]:
+    network = models.create(model)
+    network.load_state_dict(load_file(path))
+    with safe_open(path, "pt") as file:
+        return network, json.loads(file.metadata()["origin"])
+
+
+def _told(report: Report, stage: str) -> Callable[[Epoch], None]:
+    return lambda epoch: report(
+        f"  {stage} {epoch.number}: loss {epoch.loss:.4f}, validation {epoch.val_accuracy:.2f}%, "
+        f"{epoch.seconds:.1f} s"
+    )
