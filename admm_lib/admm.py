@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from . import groups
 from .constraints import Constraint
 from .layers import Layers
 from .schedules import Schedule, balancing, check_rho
@@ -95,9 +96,7 @@ class ADMM:
             raise ValueError(f"{key}: name at least one weight, each once (tied layers share one weight)")
         if not isinstance(constraint, Constraint) or isinstance(constraint, type):
             raise ValueError(f"{key}: {constraint!r} is not a constraint set, such as Sparse(ratio=10)")
-        shapes = [self._layers.parameter(i).shape for i in layers]
-        joined = shapes[0] if len(shapes) == 1 else torch.Size([sum(shape.numel() for shape in shapes)])
-        constraint.check(joined, " + ".join(names))
+        constraint.check(groups.joined([self._layers.parameter(i).shape for i in layers]), " + ".join(names))
         value = rho.get(key) if isinstance(rho, Mapping) else rho
         if not isinstance(value, Real) or not 0 < value < float("inf"):
             raise ValueError(f"{key}: rho must be a positive number, but is {value!r}")
@@ -110,8 +109,7 @@ class ADMM:
         for pair in self._pairs:
             W = self._layers.join(pair.layers, values)
             pair.Z, pair.U = self._project(pair, W), torch.zeros_like(W)
-        if self.schedule is not None:
-            self._follow_schedule()
+        self._follow_schedule()
         self._refresh()
 
     def belongs_to(self, model: nn.Module) -> bool:
@@ -214,13 +212,12 @@ class ADMM:
                 self._rescale(pair, pair.rho * balancing(measured.primal, measured.dual, self.balance))
         self.iteration += 1
         self.history.append(residuals)
-        if self.schedule is not None:
-            self._follow_schedule()
+        self._follow_schedule()
         self._refresh()
         return residuals
 
     def _follow_schedule(self) -> None:
-        for pair in self._pairs:
+        for pair in self._pairs if self.schedule is not None else ():
             self._rescale(pair, pair.base * self.schedule(self.iteration))
 
     @staticmethod

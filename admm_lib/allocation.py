@@ -85,9 +85,9 @@ def in_steps(model: nn.Module, sets: Mapping[Key, Sparse], steps: int) -> list[d
     last, counts = {}, {}
     for key, each in sets.items():
         shapes = [getattr(*resolve(model, name)).shape for name in ([key] if isinstance(key, str) else key)]
-        joined = shapes[0] if len(shapes) == 1 else torch.Size([sum(shape.numel() for shape in shapes)])
-        each.check(joined, str(key))
-        counts[key] = groups.count(joined, each.by)
+        shape = groups.joined(shapes)
+        each.check(shape, str(key))
+        counts[key] = groups.count(shape, each.by)
         last[key] = each.budget(counts[key])
     return [
         {

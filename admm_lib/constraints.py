@@ -54,9 +54,14 @@ class Sparse:
             raise ValueError(f"keep is a count, 0 or more, but is {keep!r}")
         if ratio is not None and not (isinstance(ratio, Real) and 1 <= ratio < math.inf):
             raise ValueError(
-                f"ratio is weights per nonzero weight, 1 or more, but is {ratio!r}: "
+                f"ratio is {self.things} per nonzero {self.things[:-1]}, 1 or more, but is {ratio!r}: "
                 "for a kept fraction f write ratio=1/f"
             )
+
+    @property
+    def things(self) -> str:
+        """What is counted, for messages."""
+        return "weights" if self.by == "element" else f"{self.by}s"
 
     def __repr__(self) -> str:
         size = f"keep={self.keep}" if self.ratio is None else f"ratio={self.ratio:g}"
@@ -76,8 +81,7 @@ class Sparse:
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
         if self.budget(count) > count:
-            things = "weights" if self.by == "element" else f"{self.by}s"
-            raise ValueError(f"{name}: keep={self.keep} is more than its {count} {things}; lower it")
+            raise ValueError(f"{name}: keep={self.keep} is more than its {count} {self.things}; lower it")
 
     def project(self, weight: Tensor) -> Tensor:
         """The nearest tensor with at most `budget` nonzero groups: those of the largest l2 norm stay."""

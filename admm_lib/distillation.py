@@ -40,7 +40,10 @@ class Teacher:
         return self.model(inputs)
 
     def answers(self, split: Split) -> Tensor:
-        """The teacher's outputs on a whole split, in order: worth asking once where nothing is augmented."""
+        """The teacher's outputs on a whole split, in order and in full precision.
+
+        Worth asking once where nothing is augmented.
+        """
         device = next(self.model.parameters()).device
         return torch.cat([self.logits(x.to(device)) for x, _ in split.batches(1000)]).to(split.targets.device)
 

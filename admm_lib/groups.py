@@ -2,10 +2,11 @@
 
 A *view* names the dimensions along which the members of one group lie; there is one group for every index
 into the others. Non-structured pruning is the view `element`, in which every group is a single weight.
-Dimensions: (outputs, inputs) of a linear layer, (filters, channels, height, width) of a convolution.
+Dimensions: (outputs, inputs) of a linear layer, (filters, channels, height, width) of a convolution. In a
+transposed convolution the first two are the other way round; a grouped one has channels per group only.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -50,8 +51,12 @@ def norms(weight: Tensor, by: str) -> Tensor:
     return torch.linalg.vector_norm(weight.detach().double(), dim=inside, keepdim=True)
 
 
-def check_view(by: str) -> str:
-    """`by` itself when it names a view; raises ValueError with the known names otherwise."""
+def joined(shapes: Sequence[torch.Size]) -> torch.Size:
+    """The shape under which a set sees its layers: that of the only one, or one long vector of several."""
+    return shapes[0] if len(shapes) == 1 else torch.Size([sum(shape.numel() for shape in shapes)])
+
+
+def check_view(by: str) -> None:
+    """Raise ValueError with the known names unless `by` names a view."""
     if by not in VIEWS:
         raise ValueError(f"unknown view by={by!r}: choose one of {', '.join(sorted(VIEWS))}")
-    return by

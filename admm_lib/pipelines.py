@@ -68,11 +68,12 @@ def record_run(
 ) -> dict[str, Any]:
     """One seed of a recipe: train, compress, write the file, read it, and only then read the test set.
 
-    `seconds` is the time of compression, which starts from the dense network; each stage says which
-    commits it was trained by (several where a killed run was resumed after a change).
+    `seconds` is the time of compression, which starts from the dense network, all children of a tree search
+    included; each stage on the way to the result says which commits it was trained by (several where a
+    killed run was resumed after a change).
     """
     images = data.load(recipe["dataset"])
-    trained, search = train(recipe, seed, images, report, home)
+    trained, tried = train(recipe, seed, images, report, home)
     dense, model = trained[0].network, trained[-1].network
     place = home or data.HOME
     file = place / "models" / f"{recipe['name']}-seed{seed}.admm"
@@ -80,6 +81,7 @@ def record_run(
     codec.save(model, file)
     decoded = codec.load(file)
     ladder = storage.ladder(decoded)
+    spent = [seconds for each in tried for seconds in each["seconds"]] or _seconds(trained)
     dense_test, test = evaluate(dense, images.test), evaluate(decoded, images.test)
     run = {
         "seed": seed,
@@ -94,13 +96,13 @@ def record_run(
         "file": str(file.relative_to(place.parent)),
         "file_bytes": file.stat().st_size,
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
-        "seconds": round(sum(each.origin["seconds"] for each in trained[1:]), 1),
+        "seconds": round(sum(spent), 1),
         "stages": [
             {"name": each.stage.name}
             | {name: each.origin[name] for name in ("seconds", "commit", "loss", "val_accuracy")}
             for each in trained
         ],
-        **({"search": search} if search else {}),
+        **({"search": tried} if tried else {}),
         "dense_test_correct": records.pack_bits(dense_test.correct),
         "test_correct": records.pack_bits(test.correct),
         "provenance": trained[-1].origin["provenance"],
@@ -146,9 +148,14 @@ def _searched(
             models.append(path)
         else:
             models[best] = path
-        tried.append({"step": number, "val_accuracy": accuracies, "best": best})
+        seconds = [round(sum(_seconds(child[-len(step) :])), 1) for child in children]
+        tried.append({"step": number, "val_accuracy": accuracies, "best": best, "seconds": seconds})
         runner.report(f"  step {number}: {accuracies}, the best from model {best}")
     return path, tried
+
+
+def _seconds(stages: list[Done]) -> list[float]:
+    return [each.origin["seconds"] for each in stages if each.stage.name != "dense"]
 
 
 def cache_folder() -> Path:

@@ -152,7 +152,7 @@ def _misformed(step: object, model: str) -> Iterator[str]:
     yield from _misstaged(step)
     if ("keep" in step) == ("allocation" in step):
         yield "give either keep, with a budget for each layer, or allocation, with a rule and a ratio"
-    yield from _misfits(model, step) if "keep" in step else _misallocated(step)
+    yield from _misfits(model, step) if "keep" in step else _misallocated(model, step)
 
 
 def _misstaged(found: Recipe) -> Iterator[str]:
@@ -174,6 +174,8 @@ def _misstaged(found: Recipe) -> Iterator[str]:
                 yield f"{stage}: {name} must be a positive number, but is {value!r}"
             elif name == "weight" and value > 1:
                 yield f"{stage}: weight is the teacher's share of the loss, at most 1, but is {value!r}"
+        if not pace.get("balance", 2) > 1:
+            yield f"admm: balance is a ratio of residuals above 1, but is {pace['balance']!r}"
         if type(found[stage].get("shrink", True)) is not bool:
             yield f"{stage}: shrink must be true or false, but is {found[stage]['shrink']!r}"
 
@@ -210,12 +212,15 @@ def _misfits(model: str, step: Recipe) -> Iterator[str]:
         yield str(error)
 
 
-def _misallocated(step: Recipe) -> Iterator[str]:
+def _misallocated(model: str, step: Recipe) -> Iterator[str]:
     """What is wrong with the rule that allocates the budgets."""
-    rule = step["allocation"]["rule"]
-    if rule not in allocation.RULES:
+    rule, ratio = (step["allocation"][name] for name in ("rule", "ratio"))
+    if not isinstance(rule, str) or rule not in allocation.RULES:
         yield f"allocation: rule must be one of {', '.join(allocation.RULES)}, but is {rule!r}"
     if "by" in step:
         yield "allocation: rules count single weights, so that by= has no place beside them"
-    if step["allocation"]["ratio"] < 1:
-        yield f"allocation: ratio must be 1 or more, but is {step['allocation']['ratio']!r}"
+    try:  # what a rule that looks at the weights leaves to each layer is not known before they are there
+        looks = rule in ("magnitude", "lamp")
+        Sparse(ratio=ratio) if looks else allocation.RULES[rule](models.create(model, seed=0), ratio)
+    except ValueError as error:
+        yield f"allocation: {error}"

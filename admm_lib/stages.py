@@ -113,7 +113,7 @@ class Runner:
             }
             _keep(network, file, origin)
             unfinished.unlink(missing_ok=True)
-            file.with_suffix(".commits").unlink()
+            file.with_suffix(".commits").unlink(missing_ok=True)  # another run may have shared the stage
         return Done(stage, *_kept(file, self.model))
 
     def _run(self, path: list[Done], stage: Stage, network: nn.Module, unfinished: Path) -> list[Epoch]:
@@ -164,9 +164,8 @@ def _hold_zeros(network: nn.Module) -> None:
 
 def _fitted(each: Sparse, key: Key, network: nn.Module) -> Sparse:
     """The set, or all there is where shrinking has left a layer with less than its budget."""
-    if not isinstance(key, str):
-        return each
-    return replace(each, keep=min(each.keep, groups.count(getattr(*resolve(network, key)).shape, each.by)))
+    shapes = [getattr(*resolve(network, name)).shape for name in ([key] if isinstance(key, str) else key)]
+    return replace(each, keep=min(each.keep, groups.count(groups.joined(shapes), each.by)))
 
 
 def _started(file: Path, commit: str) -> list[str]:

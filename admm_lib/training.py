@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from .admm import ADMM
-from .checkpoints import Checkpoint
+from .checkpoints import Checkpoint, checksum
 from .data import Augment, Data, Split
 from .distillation import Teacher
 from .evaluation import Batches, Loss, accuracy, evaluate, stream
@@ -108,7 +108,8 @@ def fit(
         told = {"epochs": epochs, "seed": seed, "batch_size": batch_size, "batches": steps,
                 "schedule of the rate": schedule, "precision": precision,
                 "learning rate": [each.get("initial_lr", each["lr"]) for each in optimizer.param_groups],
-                "teacher": teacher and (teacher.temperature, teacher.weight)}
+                "teacher": teacher and (teacher.temperature, teacher.weight),
+                "teacher's weights": teacher and checksum(teacher.model.state_dict())}
         checkpoint = resume and Checkpoint(resume, parts, told)
         history = [Epoch(*each) for each in checkpoint.read().get("history", ())] if checkpoint else []
         with _reporting(progress, epochs, len(history)) as report:
@@ -116,8 +117,8 @@ def fit(
                 started = perf_counter()
                 wrapped.train()
                 generator = torch.Generator().manual_seed(seed + number)
-                batches = stream(train, batch_size, generator, augment, *also)
-                with _random(seed + number, fabric.device):
+                with _random(seed + number, fabric.device):  # a loader's workers draw from it at once
+                    batches = stream(train, batch_size, generator, augment, *also)
                     mean_loss = _epoch(
                         fabric, wrapped, optimizer, scheduler, batches, loss, teacher, admm, stop, number
                     )

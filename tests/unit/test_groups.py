@@ -66,6 +66,31 @@ def test_feasible_idempotent_and_never_farther_than_another_member(shape, by, se
     assert (weight - nearest).norm() <= (weight.reshape(-1) - other).norm() + 1e-5
 
 
+def test_structured_sets_on_layers_that_are_masked_tied_or_shared_by_two_sets():
+    model = models.create("lenet300", seed=0)
+    ADMM(model, {"fc2.weight": Sparse(ratio=4)}).finalize()
+    ADMM(model, {"fc2.weight": Sparse(keep=30, by="channel")}).finalize()  # within the mask of the first
+    assert int(model.fc2.weight.any(0).sum()) == 30
+    assert int(model.fc2.weight.count_nonzero()) <= 30_000 // 4
+
+    both = models.create("lenet300", seed=0)
+    ADMM(both, {"fc1.weight": [Sparse(keep=20, by="filter"), Sparse(keep=2000)]}).finalize()
+    assert int(both.fc1.weight.any(1).sum()) <= 20
+    assert int(both.fc1.weight.count_nonzero()) <= 2000
+
+    tied = torch.nn.Sequential(torch.nn.Linear(6, 6), torch.nn.Linear(6, 6))
+    tied[1].weight = tied[0].weight
+    ADMM(tied, {"0.weight": Sparse(keep=2, by="filter")}).finalize()
+    assert torch.equal(tied[0].weight, tied[1].weight)
+    assert int(tied[1].weight.any(1).sum()) == 2
+
+
+def test_ratios_count_groups():
+    with pytest.raises(ValueError, match=r"ratio is filters per nonzero filter, 1 or more, but is 0\.5"):
+        Sparse(ratio=0.5, by="filter")
+    assert Sparse(ratio=3, by="filter").project(torch.ones(7, 2)).any(1).sum() == 2
+
+
 def test_ties_go_to_the_lower_group_and_half_precision_does_not_overflow():
     assert Sparse(keep=1, by="filter").project(torch.ones(3, 2)).tolist() == [[1, 1], [0, 0], [0, 0]]
     large = torch.tensor([[300.0, 0.0], [200.0, 200.0]], dtype=torch.float16)
@@ -73,7 +98,8 @@ def test_ties_go_to_the_lower_group_and_half_precision_does_not_overflow():
 
 
 def test_filters_that_admm_prunes_are_gone_after_shrink():
-    data = torch.randn(64, 784), torch.randint(0, 10, (64,))
+    generator = torch.Generator().manual_seed(0)
+    data = torch.randn(64, 784, generator=generator), torch.randint(0, 10, (64,), generator=generator)
     model = models.lenet300()
     sets = {"fc1.weight": Sparse(keep=20, by="filter"), "fc2.weight": Sparse(ratio=10, by="filter")}
     admm = ADMM(model, sets, rho=0.1)

@@ -83,7 +83,10 @@ def elsewhere(tmp_path, monkeypatch):
         ({"keep": None}, "give either keep, .* or allocation"),
         ({"allocation": {"rule": "lamp", "ratio": 20}}, "give either keep, .* or allocation"),
         (allocated("lamb", 20), "rule must be one of suggest, uniform, magnitude, lamp, together"),
-        (allocated("lamp", 0.5), "allocation: ratio must be 1 or more, but is 0.5"),
+        (allocated("lamp", 0.5), "allocation: ratio is weights per nonzero weight, 1 or more, but is 0.5"),
+        (allocated("uniform", 5000), "ratio=5000 would leave fc3.weight without a weight"),
+        (allocated(["lamp"], 20), "rule must be one of"),
+        ({"admm": {"epochs": 2, "lr": 1, "rho": 1, "balance": 1}}, "balance is a ratio of residuals above 1"),
         ({**allocated("lamp", 5), "by": "filter"}, "rules count single weights"),
         ({"by": "row"}, "unknown view by='row'"),
         ({"by": "filter", "keep": {"fc1.weight": 301}}, "keep=301 is more than its 300 filters"),
@@ -183,15 +186,24 @@ class Killed(Exception):
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("last", range(1, 9))
 def test_a_killed_run_goes_on_from_its_last_epoch_to_the_same_end(elsewhere, last):
-    """Killed after each of the epochs: of dense, ADMM, retraining, ADMM, ..., before it is kept."""
+    """Killed after each of the epochs: of dense, ADMM, retraining, ADMM, ..., before it is kept.
+
+    With all that has a state or draws at random: dropout, a teacher that is asked once, filters, a shrunk
+    network, residual balancing, one budget for all layers.
+    """
     recipe = {name: value for name, value in TINY.items() if name not in STEP}
-    first = dict(STEP)
-    fewer = {"fc1.weight": 1500, "fc2.weight": 500, "fc3.weight": 200}
-    second = {**first, "keep": fewer, "retrain": {**TINY["retrain"], "shrink": True}}
+    filters = {"keep": {"fc1.weight": 40, "fc2.weight": 30}, "by": "filter", "admm": TINY["admm"]}
+    pace = {"epochs": 2, "lr": 0.001, "rho": 0.001, "balance": 10, "shrink": True}
+    second = {"allocation": {"rule": "together", "ratio": 100}, "admm": pace}
     recipe |= {
-        "steps": [{**first, "retrain": {"epochs": 1, "lr": 0.002}}, second],
+        "steps": [
+            {**filters, "retrain": {"epochs": 1, "lr": 0.002}},
+            {**second, "retrain": {**TINY["retrain"], "shrink": True}},
+        ],
         "dense": {**TINY["dense"], "dropout": {"fc2": 0.3}},
         "distill": {"temperature": 4, "weight": 0.9},
+        "shift_pixels": 0,
+        "precision": "bf16-mixed",
     }
     images, epochs = al.data.load("digits"), []
 
@@ -389,6 +401,8 @@ def test_tree_search_replaces_the_parent_of_the_best_child(elsewhere):
     epochs = [line for line in lines if ": loss " in line]
     assert len(epochs) == recipes.epochs(recipe)
     assert path[-1].network.fc1.weight.count_nonzero() == 300
+    assert all(len(each["seconds"]) == len(each["val_accuracy"]) for each in tried)
+    assert sum(sum(each["seconds"]) for each in tried) > sum(each.origin["seconds"] for each in path[1:])
     assert path[-1].origin["val_accuracy"][-1] == max(tried[-1]["val_accuracy"])
     # The winner's own path, found by hand: which of the first two it came from, and whether through step 3.
     parents = [[0], [1]]

@@ -293,3 +293,25 @@ def test_training_uses_every_example_once_per_epoch():
     sums = DIGITS.train.inputs.sum((1, 2, 3)).tolist()
     assert sorted(seen) == sorted(sums)
     assert seen != sums
+
+
+def test_a_run_is_not_resumed_with_another_teacher(tmp_path):
+    path = tmp_path / "run.ckpt"
+    first, other = (al.Teacher(network(seed)) for seed in (1, 2))
+    al.fit(network(), SMALL.train, 1, teacher=first, resume=path)
+    with pytest.raises(ValueError, match=r"belongs to another run \(teacher's weights"):
+        al.fit(network(), SMALL.train, 1, teacher=other, resume=path)
+
+
+def test_a_shuffling_loader_draws_by_the_seed_and_leaves_the_global_one_alone():
+    inputs, targets = torch.randn(32, 784, generator=torch.Generator().manual_seed(0)), torch.arange(32) % 10
+    ends = []
+    for elsewhere in (1, 2):
+        torch.manual_seed(elsewhere)
+        before = torch.get_rng_state()
+        model = network()
+        loader = DataLoader(TensorDataset(inputs, targets), batch_size=8, shuffle=True)
+        al.fit(model, loader, 2, seed=5)
+        assert torch.equal(torch.get_rng_state(), before)
+        ends.append(model[-1].weight.detach())
+    assert torch.equal(*ends)
