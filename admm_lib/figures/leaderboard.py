@@ -23,6 +23,7 @@ RUNGS = {  # what a published number counts: marker, colour
     "values+positions": ("s", BLUE),
     "values+positions+codebooks": ("p", PINK),
     "file": ("*", RED),
+    claims.NOT_READ: ("X", INK),
 }
 OURS = {  # (shifted images, a teacher): colour, marker, name
     (True, False): (GREEN, "^", "ours, shifted images"),
@@ -30,7 +31,8 @@ OURS = {  # (shifted images, a teacher): colour, marker, name
     (False, False): (ORANGE, "^", "ours, images as they are"),
     (False, True): (ORANGE, "v", "ours, images as they are, a teacher"),
 }
-SIZES = ("values+positions", "values+positions+codebooks", "file")  # from which a network might be rebuilt
+# From which a network might be rebuilt, or for all that was read of it.
+SIZES = ("values+positions", "values+positions+codebooks", "file", claims.NOT_READ)
 DENSE_BYTES = 4  # of a weight
 HEIGHT, BELOW = 6.0, 1.15  # of a figure, and of what stands below its axes, in inches
 
@@ -54,9 +56,9 @@ class Point:
 def published_points(found: Iterable[Claim], track: str, counted: Iterable[str] = RUNGS) -> list[Point]:
     """The claims of a track that state a ratio, as accuracy against ratio."""
     return [
-        Point(claim.ratio, value, value, value, claim.counted, _label(claim), not claim.doubt)
+        Point(claim.ratio, value, value, value, claim.counts, _label(claim), not claim.doubt)
         for claim in found
-        if claim.track == track and claim.ratio is not None and claim.counted in set(counted)
+        if claim.track == track and claim.ratio is not None and claim.counts in set(counted)
         for value in [None if claim.test_error is None else 100 - claim.test_error]
     ]
 
@@ -72,6 +74,13 @@ def our_points(records: Iterable[dict[str, Any]], track: str, counted: str = "we
             ratio = claims.measured(record, counted)
             points.append(Point(ratio, across.mean, low, high, style, record["name"]))
     return sorted(points, key=lambda point: point.place)
+
+
+def farthest(points: Iterable[Point], floor: float) -> list[Point]:
+    """The verified points of the largest ratio that lie at `floor` or above, with their whole interval."""
+    kept = [p for p in points if p.verified and p.low is not None and p.low >= floor]
+    largest = max((point.place for point in kept), default=0)
+    return [point for point in kept if point.place == largest]
 
 
 def _label(claim: Claim) -> str:
@@ -209,7 +218,7 @@ def _named(points: Iterable[Point]) -> list[Point]:
 
 def _legend(figure: Figure, theirs: Sequence[Point], mine: Sequence[Point]) -> None:
     used = {point.style for point in (*theirs, *mine)}
-    marks = [(m, color, color, f"counts {name}") for name, (m, color) in RUNGS.items() if name in used]
+    marks = [(m, color, color, f"counts: {name}") for name, (m, color) in RUNGS.items() if name in used]
     if not all(point.verified for point in theirs):
         marks.append(("o", GREY, "white", "hollow: reported, unverified"))
     if any(point.value is None for point in theirs):

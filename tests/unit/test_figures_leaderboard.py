@@ -25,7 +25,7 @@ def test_every_claim_with_a_ratio_is_a_point(track):
         assert point.place == claim.ratio
         assert (point.value is None) == (claim.test_error is None)
         assert point.verified == (claim.verified == "yes")
-        assert point.style == claim.counted in figures.RUNGS
+        assert point.style == claim.counts in figures.RUNGS
     assert {p.style for p in figures.published_points(ALL, track, ["weights"])} == {"weights"}
 
 
@@ -44,6 +44,20 @@ def test_our_points_are_the_records_of_one_track():
     files = figures.our_points(COMMITTED, "from-lenet5", "file")
     assert all(32 * 430_500 / p.place == 8 * max(r["file_bytes"] for r in records.read(p.label)["runs"])
                for p in files)  # fmt: skip
+
+
+def test_farthest_is_verified_and_at_the_floor_with_its_whole_interval():
+    def point(place, value, label, verified=True, half=0.0):
+        low, high = (None, None) if value is None else (value - half, value + half)
+        return figures.Point(place, value, low, high, "weights", label, verified)
+
+    points = [
+        point(50, 99.5, "near"), point(60, 99.2, "a", half=0.1), point(60, 99.0, "b"),
+        point(70, None, "silent"), point(80, 99.1, "wide", half=0.2),
+        point(90, 99.4, "hollow", verified=False), point(95, 98.9, "low"),
+    ]  # fmt: skip
+    assert [each.label for each in figures.farthest(points, 99)] == ["a", "b"]
+    assert figures.farthest(points, 99.9) == []
 
 
 def test_one_seed_has_no_bar():
