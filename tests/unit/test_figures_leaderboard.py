@@ -66,6 +66,34 @@ def test_one_seed_has_no_bar():
     assert point.low == point.value == point.high
 
 
+def test_ours_stand_at_their_ratio_and_beside_each_other_only_where_they_share_one():
+    def moved(name, keep, **changes):
+        run = {"weights": 430_500, "nonzero_weights": keep, "dense_test_accuracy": 99.4}
+        runs = [run | {"test_accuracy": accuracy} for accuracy in (99.0, 99.1)]
+        recipe = {"method": "admm", "shift_pixels": 0} | changes
+        return {"name": name, "track": "from-lenet5", "dataset": "mnist", "recipe": recipe, "runs": runs}
+
+    ours = [moved("a", 4_305), moved("b", 4_300, distill={}), moved("c", 1_237, distill={})]
+    (axes,) = figures.accuracy_against_ratio(ALL, ours, "from-lenet5", "headline", ["weights"]).axes
+    asides = {}
+    for bar in axes.containers:
+        data = bar.lines[0]
+        x, y = data.get_xdata()[0], data.get_ydata()[0]
+        asides[x] = (data.get_transform().transform((x, y)) - axes.transData.transform((x, y)))[0]
+    left, right, alone = (asides[430_500 / keep] for keep in (4_305, 4_300, 1_237))
+    assert left < 0
+    assert left == pytest.approx(-right)
+    assert alone == pytest.approx(0)
+
+
+@pytest.mark.parametrize("track", TRACKS)
+def test_the_legend_leaves_the_axis_alone(track):
+    figure = figures.accuracy_against_ratio(ALL, COMMITTED, track, "headline")
+    renderer = figure.canvas.get_renderer()
+    (axes,), (legend,) = figure.axes, figure.legends
+    assert not axes.get_tightbbox(renderer).overlaps(legend.get_window_extent(renderer))
+
+
 def texts(axes):
     return [text for text in axes.texts if text.get_text()]
 
