@@ -2,7 +2,7 @@
 
 `data/published/leaderboard.csv` holds one row per published claim. Which record answers it is found by
 a rule, so that a new record needs no edit there: same track and data set, at least the claimed ratio in
-what the claim counts, nearest to it.
+what the claim counts, nearest to it. How a claim stands that no record answers follows from its row.
 """
 
 import csv
@@ -16,12 +16,13 @@ from .storage import DENSE_BITS
 
 PUBLISHED = HOME / "published"
 # What a ratio counts, and the rung of the ladder that holds ours; None: weights / nonzero weights. No
-# record prunes in whole groups yet, and where it was not read what a ratio counts, nothing answers it.
+# record prunes in whole groups alone, and where it was not read what a ratio counts, nothing answers it.
 COUNTED: dict[str, str | None] = {
     "weights": None, "values": "values", "values+positions": "positions",
     "values+positions+codebooks": "codebooks", "file": "file",
 }  # fmt: skip
 UNANSWERED = ("structured weights", "")
+NOT_READ = "not read"  # in the place of an empty `counted`, where people read it
 METHODS = ("admm",)  # of the records that answer; what a rival's method reached answers nothing
 STATUS = ("recorded", "planned", "not attempted", "not reproducible here")  # the first: a record answers
 VERIFIED = {"yes": "", "secondary only": "reported, unverified", "no": "reported, unverified"}
@@ -34,6 +35,13 @@ WORKS = {  # the works that this collection is about, by arXiv number; all other
     "1510.00149": "Deep Compression",
     "1804.03294": "A Systematic DNN Weight Pruning Framework using ADMM",
     "1812.11677": "ADMM-NN",
+}
+ELSEWHERE = {  # data sets that have no records: status, and why
+    "ImageNet": (
+        "not reproducible here",
+        "needs the ImageNet training images, which this project does not have",
+    ),
+    "CIFAR-10": ("not attempted", "no such run has been made"),
 }
 TIE = 1.02  # records whose ratios differ by less than this factor answer a claim together
 
@@ -49,8 +57,7 @@ class Claim:
     """One published number. What was not stated, or not read, is None or an empty text.
 
     Errors are test errors in percent, on MNIST only; `stated` is what the paper says, in its own
-    measure. `size` is as printed, whatever its kilobyte. `status` and `why` say how things stand where
-    no record answers the claim.
+    measure. `size` is as printed, whatever its kilobyte.
     """
 
     work: str
@@ -71,8 +78,6 @@ class Claim:
     source: str
     verified: str
     caveat: str
-    status: str
-    why: str
 
     @property
     def doubt(self) -> str:
@@ -84,6 +89,26 @@ class Claim:
         """Whether the work quotes somebody else's result."""
         return self.method.endswith("as quoted")
 
+    @property
+    def counts(self) -> str:
+        """What the ratio counts, in words."""
+        return self.counted or NOT_READ
+
+    @property
+    def unanswered(self) -> tuple[str, str]:
+        """Status and reason where no record answers the claim."""
+        if self.dataset in ELSEWHERE:
+            return ELSEWHERE[self.dataset]
+        if not self.counted:
+            return "not attempted", "what it counts was not read, so that nothing can answer it"
+        if self.counted == "weights":
+            return "planned", "no record at this ratio yet"
+        if self.counted == "structured weights":
+            return "planned", "no record of structured pruning alone yet"
+        if self.bits == 1:
+            return "planned", "no network with binary weights has been recorded yet"
+        return "planned", "no record with quantized values reaches it yet"
+
 
 def claims() -> list[Claim]:
     """Every claim, in the order of the file. Raises ValueError naming the row and what is wrong with it."""
@@ -93,7 +118,6 @@ def claims() -> list[Claim]:
             claim = Claim(**{f.name: _parsed(row[f.name], f.type) for f in fields(Claim)})
             for name, known in (
                 ("counted", (*COUNTED, *UNANSWERED)),
-                ("status", STATUS[1:]),
                 ("verified", tuple(VERIFIED)),
             ):
                 if getattr(claim, name) not in known:
@@ -163,8 +187,8 @@ def held_against(record: dict[str, Any], among: Sequence[Claim]) -> Claim | None
 
 
 def status(claim: Claim, records: Iterable[dict[str, Any]]) -> str:
-    """One of `STATUS`: "recorded" where a record answers the claim, else what the file says."""
-    return STATUS[0] if answers(claim, records) else claim.status
+    """One of `STATUS`: "recorded" where a record answers the claim, else how it stands unanswered."""
+    return STATUS[0] if answers(claim, records) else claim.unanswered[0]
 
 
 def accuracy(record: dict[str, Any]) -> Interval:
@@ -183,3 +207,9 @@ def verdict(claim: Claim, record: dict[str, Any]) -> str:
     if ours.count == 1:
         return "one seed says nothing"
     return "above it" if ours.low > theirs else "below it" if ours.high < theirs else "around it"
+
+
+def joint_verdict(claim: Claim, records: Iterable[dict[str, Any]]) -> str | None:
+    """The verdict of all the records that answer a claim: "mixed" where they differ, None without any."""
+    found = {verdict(claim, record) for record in answers(claim, records)}
+    return found.pop() if len(found) == 1 else "mixed" if found else None

@@ -36,7 +36,7 @@ def _read(names: Sequence[str] | None) -> list[dict[str, Any]]:
 def _row(record: dict[str, Any], known: Sequence[Claim]) -> tuple[str, ...]:
     runs = record["runs"]
     dense = records.interval([run["dense_test_accuracy"] for run in runs])
-    nonzero, weights = runs[0]["nonzero_weights"], runs[0]["weights"]
+    nonzero, weights = max(run["nonzero_weights"] for run in runs), runs[0]["weights"]
     mean_bytes = sum(run["file_bytes"] for run in runs) / len(runs)
     return (
         record["name"],
@@ -95,14 +95,14 @@ def _claim_rows(claim: Claim, ours: Sequence[dict[str, Any]]) -> list[tuple[str,
     size = f", {claim.size}" if claim.size else ""
     theirs = (
         f"{claim.model}{ratio}: {claim.method}{nonzero}{bits}{size}",
-        claim.counted or "not read",
+        claim.counts,
         claim.stated,
         f"{claim.source}{f' ({claim.doubt})' if claim.doubt else ''}",
     )
     answers = claims.answers(claim, ours)
     if not answers:
-        why = f"{claim.why}; {claim.caveat}" if claim.caveat else claim.why
-        return [(*theirs, claim.status, "", "", why)]
+        standing, why = claim.unanswered
+        return [(*theirs, standing, "", "", f"{why}; {claim.caveat}" if claim.caveat else why)]
     again = ("",) * len(theirs)
     return [
         (*(again if row else theirs), *_answer(claim, record), _why(claim, record) + (
@@ -138,7 +138,9 @@ def setting(record: dict[str, Any]) -> str:
     words = [f"{recipe['shift_pixels']} px shifts" if recipe["shift_pixels"] else "images as they are"]
     words += ["dropout"] if recipe["dense"].get("dropout") else []
     words += ["a teacher"] if "distill" in recipe else []
-    words += [f"{len(recipe['steps'])} steps"] if "steps" in recipe else []
+    steps = recipe.get("steps", [])
+    words += [f"{len(steps)} steps"] if steps else []
+    words += ["filters first"] if any(step.get("by") == "filter" for step in steps) else []
     return ", ".join(words)
 
 

@@ -23,6 +23,7 @@ RUNGS = {  # what a published number counts: marker, colour
     "values+positions": ("s", BLUE),
     "values+positions+codebooks": ("p", PINK),
     "file": ("*", RED),
+    claims.NOT_READ: ("X", INK),
 }
 OURS = {  # (shifted images, a teacher): colour, marker, name
     (True, False): (GREEN, "^", "ours, shifted images"),
@@ -30,9 +31,12 @@ OURS = {  # (shifted images, a teacher): colour, marker, name
     (False, False): (ORANGE, "^", "ours, images as they are"),
     (False, True): (ORANGE, "v", "ours, images as they are, a teacher"),
 }
-SIZES = ("values+positions", "values+positions+codebooks", "file")  # from which a network might be rebuilt
+# From which a network might be rebuilt, or for all that was read of it.
+SIZES = ("values+positions", "values+positions+codebooks", "file", claims.NOT_READ)
 DENSE_BYTES = 4  # of a weight
-HEIGHT, BELOW = 6.0, 1.15  # of a figure, and of what stands below its axes, in inches
+HEIGHT, BELOW, ROW = 6.0, 0.53, 0.155  # of a figure, of its x axis, of a row of its legend, in inches
+COLUMNS = 3  # of the legend
+ASIDE = 4 / 72  # inches between our points that share a ratio
 
 
 @dataclass(frozen=True)
@@ -54,9 +58,9 @@ class Point:
 def published_points(found: Iterable[Claim], track: str, counted: Iterable[str] = RUNGS) -> list[Point]:
     """The claims of a track that state a ratio, as accuracy against ratio."""
     return [
-        Point(claim.ratio, value, value, value, claim.counted, _label(claim), not claim.doubt)
+        Point(claim.ratio, value, value, value, claim.counts, _label(claim), not claim.doubt)
         for claim in found
-        if claim.track == track and claim.ratio is not None and claim.counted in set(counted)
+        if claim.track == track and claim.ratio is not None and claim.counts in set(counted)
         for value in [None if claim.test_error is None else 100 - claim.test_error]
     ]
 
@@ -72,6 +76,13 @@ def our_points(records: Iterable[dict[str, Any]], track: str, counted: str = "we
             ratio = claims.measured(record, counted)
             points.append(Point(ratio, across.mean, low, high, style, record["name"]))
     return sorted(points, key=lambda point: point.place)
+
+
+def farthest(points: Iterable[Point], floor: float) -> list[Point]:
+    """The verified points of the largest ratio that lie at `floor` or above, with their whole interval."""
+    kept = [p for p in points if p.verified and p.low is not None and p.low >= floor]
+    largest = max((point.place for point in kept), default=0)
+    return [point for point in kept if point.place == largest]
 
 
 def _label(claim: Claim) -> str:
@@ -121,8 +132,10 @@ def _drawn(
 ) -> Figure:
     unstated = [point for point in theirs if point.value is None]
     above = 0.55 + 0.05 * max((len(text) for text in _above(unstated).values()), default=0)  # inches
+    marks = _marks(theirs, mine)
+    below = BELOW + ROW * -(-len(marks) // COLUMNS)
     figure = new_figure(7.5, HEIGHT, layout=None)
-    axes = figure.add_axes((0.085, BELOW / HEIGHT, 0.9, 1 - (BELOW + above) / HEIGHT))
+    axes = figure.add_axes((0.085, below / HEIGHT, 0.9, 1 - (below + above) / HEIGHT))
     figure.text(0.012, 1 - 0.2 / HEIGHT, headline, fontsize=10.5, weight="bold")
     _limits(axes, [*theirs, *mine])
     axes.set(xlabel=axis_names[0], ylabel=axis_names[1])
@@ -134,7 +147,7 @@ def _drawn(
     texts = [(point.place, point.value, point.label) for point in _named(stated)]
     place(axes, texts, [*((point.place, point.value) for point in stated), *bars])
     _draw_unstated(axes, unstated)
-    _legend(figure, theirs, mine)
+    figure.legend(handles=marks, loc="lower left", ncols=COLUMNS, bbox_to_anchor=(0.03, 0), fontsize=7.5)
     return figure
 
 
@@ -163,13 +176,15 @@ def _draw_theirs(axes: Axes, points: Sequence[Point]) -> None:
 
 
 def _draw_ours(axes: Axes, points: Sequence[Point]) -> None:
-    """Means with their intervals, drawn a few points beside each other where they share a ratio."""
-    for number, (style, (color, marker, _)) in enumerate(OURS.items()):
-        chosen = [point for point in points if point.style == style]
-        x, y = [p.place for p in chosen], [p.value for p in chosen]
-        spread = [[p.value - p.low for p in chosen], [p.high - p.value for p in chosen]]
-        aside = ScaledTranslation((number - 1.5) * 4 / 72, 0, axes.figure.dpi_scale_trans)
-        axes.errorbar(x, y, spread, color=color, marker=marker, ms=6, lw=1.3, capsize=2.5, zorder=5,
+    """Means with their intervals, beside each other where they share a ratio; recipes differ, so no line."""
+    order = list(OURS)
+    for point in points:
+        color, marker, _ = OURS[point.style]
+        near = {p.style for p in points if 1 / claims.TIE < p.place / point.place < claims.TIE}
+        rank = sorted(near, key=order.index).index(point.style) - (len(near) - 1) / 2
+        aside = ScaledTranslation(rank * ASIDE, 0, axes.figure.dpi_scale_trans)
+        axes.errorbar(point.place, point.value, [[point.value - point.low], [point.high - point.value]],
+                      color=color, marker=marker, ms=6, lw=1.3, capsize=2.5, zorder=5,
                       transform=axes.transData + aside)  # fmt: skip
 
 
@@ -207,13 +222,13 @@ def _named(points: Iterable[Point]) -> list[Point]:
     return [point for group in _grouped(points) for point in (group if len(group) < 3 else group[-1:])]
 
 
-def _legend(figure: Figure, theirs: Sequence[Point], mine: Sequence[Point]) -> None:
+def _marks(theirs: Sequence[Point], mine: Sequence[Point]) -> list[Line2D]:
+    """What the legend holds: a handle for each kind of point that is drawn."""
     used = {point.style for point in (*theirs, *mine)}
-    marks = [(m, color, color, f"counts {name}") for name, (m, color) in RUNGS.items() if name in used]
+    marks = [(m, color, color, f"counts: {name}") for name, (m, color) in RUNGS.items() if name in used]
     if not all(point.verified for point in theirs):
         marks.append(("o", GREY, "white", "hollow: reported, unverified"))
     if any(point.value is None for point in theirs):
         marks.append(("", INK, INK, "on the upper edge: no error read"))
     marks += [(marker, color, color, name) for style, (color, marker, name) in OURS.items() if style in used]
-    handles = [Line2D([], [], ls="", marker=m, color=c, mfc=face, label=text) for m, c, face, text in marks]
-    figure.legend(handles=handles, loc="lower left", ncols=3, bbox_to_anchor=(0.03, 0), fontsize=7.5)
+    return [Line2D([], [], ls="", marker=m, color=c, mfc=face, label=text) for m, c, face, text in marks]

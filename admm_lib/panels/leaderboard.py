@@ -1,5 +1,7 @@
 """The panel of notebook 10: choose a network and what is counted, for theirs and for ours."""
 
+from collections.abc import Sequence
+
 from matplotlib.figure import Figure
 
 from .. import claims, records
@@ -11,7 +13,9 @@ ALL = "everything"
 
 
 def ratios(floor: float = 99.0) -> Panel:
-    """Accuracy against ratio; our ratios count what theirs do, and weights where that is not one thing.
+    """Accuracy against ratio; our ratios count what theirs do, or else weights.
+
+    Else: where theirs count several things, whole groups, or what was not read.
 
     `floor` is an accuracy in percent: the line below the picture names who keeps it at the largest ratio.
     """
@@ -28,14 +32,7 @@ def ratios(floor: float = 99.0) -> Panel:
     def text(network: str, counted: str) -> str:
         theirs = figures.published_points(published, TRACKS[network], _rungs(counted))
         mine = figures.our_points(ours, TRACKS[network], _of_ours(counted))
-        kept = [
-            max(points, key=lambda point: point.place, default=None)
-            for points in (
-                [p for p in theirs if p.verified and (p.value or 0) >= floor],
-                [p for p in mine if p.low >= floor],
-            )
-        ]
-        best, own = ("none" if p is None else f"{p.place:,.1f}x ({p.label})" for p in kept)
+        best, own = (_named(figures.farthest(points, floor)) for points in (theirs, mine))
         return (
             f"{len(theirs)} published numbers, {sum(p.value is not None for p in theirs)} with an error; "
             f"{len(mine)} records, their ratios count {_of_ours(counted)}. Largest ratio at {floor:g}% or "
@@ -49,8 +46,8 @@ def ratios(floor: float = 99.0) -> Panel:
             "counted": menu("counted", (ALL, *figures.RUNGS), "file", "what a ratio counts"),
         },
         draw,
-        alt="Test accuracy against ratio on a logarithmic axis, published points and our records, both "
-        "counting the same.",
+        alt="Test accuracy against ratio on a logarithmic axis, published points and our records: ours "
+        "count the same as theirs where that is one thing that records have, else weights.",
         text=text,
         code=_code,
     )
@@ -62,6 +59,10 @@ def _rungs(counted: str) -> tuple[str, ...]:
 
 def _of_ours(counted: str) -> str:
     return counted if counted in claims.COUNTED else "weights"
+
+
+def _named(points: Sequence[figures.Point]) -> str:
+    return f"{points[0].place:,.1f}x ({', '.join(p.label for p in points)})" if points else "none"
 
 
 def _code(network: str, counted: str) -> str:

@@ -36,7 +36,7 @@ def claim(ratio=71.2, counted="weights", error=0.8, **changes):
         "work": "A", "arxiv": "", "year": 2018, "model": "LeNet-5", "dataset": "MNIST",
         "track": "from-lenet5", "method": "pruning", "counted": counted, "ratio": ratio, "bits": None,
         "nonzero_weights": None, "size": "", "test_error": error, "dense_error": None, "stated": "",
-        "source": "Table 1", "verified": "yes", "caveat": "", "status": "planned", "why": "none yet",
+        "source": "Table 1", "verified": "yes", "caveat": "",
     }  # fmt: skip
     return Claim(**start | changes)
 
@@ -64,13 +64,16 @@ class TestFile:
             assert each.model, each
             assert each.method, each
             assert each.source, each
-            assert each.why, each
+            status, why = each.unanswered
+            assert status in claims.STATUS[1:], each
+            assert why, each
             assert each.ratio or each.stated, each  # something is claimed
             assert each.track in results.TRACKS, each
             assert (each.dataset == "MNIST") == bool(each.track)
             assert (each.model == "LeNet-5") == (each.track == "from-lenet5")
             assert (each.test_error is None) or (each.track and 0 < each.test_error < 5), each
-            assert (each.status == "not reproducible here") == (each.dataset == "ImageNet")
+            assert (status == "not reproducible here") == (each.dataset == "ImageNet")
+            assert each.track or each.dataset in claims.ELSEWHERE, each
 
     def test_no_claim_stands_twice(self):
         twice = [key for key, count in Counter(ALL).items() if count > 1]
@@ -93,11 +96,42 @@ class TestFile:
     def test_layers_sum_to_their_total_or_the_file_says_so(self):
         rows = claims.published("layers")
         tables = {(row["arxiv"], row["model"], row["method"]) for row in rows}
+        said = 0
         for table in tables:
-            chosen = [row for row in rows if (row["arxiv"], row["model"], row["method"]) == table]
-            *layers, total = (int(row["weights"]) for row in chosen)
-            assert chosen[-1]["layer"] == "all"
-            assert total == pytest.approx(sum(layers), rel=0.006)  # "61M" is rounded
+            *layers, total = (row for row in rows if (row["arxiv"], row["model"], row["method"]) == table)
+            assert total["layer"] == "all"
+            assert not any(layer["caveat"] for layer in layers)
+            wrong = []
+            for column in ("weights", "nonzero_weights"):
+                if total[column]:
+                    found = sum(int(layer[column]) for layer in layers)
+                    assert int(total[column]) == pytest.approx(found, rel=0.006), table  # "61M" is rounded
+                    if int(total[column]) != found:
+                        wrong.append(f"{found:,} {column.replace('_', ' ')}")
+            assert total["caveat"] == (f"its layers sum to {' and '.join(wrong)}" if wrong else ""), table
+            said += len(wrong)
+        assert said == 7
+
+    def test_what_was_computed_says_so(self):
+        for each in ALL:
+            density = re.search(r"at density ([\d.]+)%", each.stated)
+            if density:
+                assert f"ratio computed from the density, 1 / {density[1]}%" in each.caveat
+                assert each.ratio == pytest.approx(100 / float(density[1]), rel=5e-4)
+            loss = re.search(r"loses ([\d.]+) points", each.stated)
+            if loss and each.test_error is not None:
+                assert "error computed from the dense" in each.caveat
+                assert each.test_error == pytest.approx(each.dense_error + float(loss[1]))
+
+    def test_a_file_is_called_whole_only_where_that_was_read(self):
+        for each in ALL:
+            assert not (each.counted and "whether the file is complete was not read" in each.caveat), each
+
+    def test_of_one_work_all_that_was_read_alike_is_verified_alike(self):
+        found = {(each.arxiv or each.work, each.source): set() for each in ALL}
+        for each in ALL:
+            found[each.arxiv or each.work, each.source].add(each.verified)
+        assert {key: verified for key, verified in found.items() if len(verified) > 1} == {}
 
     @pytest.mark.parametrize(
         ("before", "after", "message"),
@@ -105,7 +139,6 @@ class TestFile:
             ("weights,71.2", "weight,71.2", "line 2: counted must be one of weights, values"),
             ("weights,71.2", "weights,71.2x", "line 2: could not convert"),
             (",yes,", ",maybe,", "line 2: verified must be one of yes"),
-            (",planned,", ",recorded,", "line 2: status must be one of planned, not attempted"),
             ("work,arxiv", "works,arxiv", "line 2: 'work'"),
         ],
     )
@@ -148,9 +181,15 @@ class TestRule:
     def test_other_tracks_data_and_methods_do_not_answer(self, changes):
         assert claims.answers(claim(), [record("a", 1_000, **changes)]) == []
 
-    def test_status_comes_from_the_records(self):
+    def test_status_comes_from_the_records_and_else_from_the_claim(self):
         assert claims.status(claim(), []) == "planned"
         assert claims.status(claim(), [record("a", 6_046)]) == "recorded"
+        assert claims.status(claim(dataset="ImageNet", track=""), []) == "not reproducible here"
+        assert claims.status(claim(dataset="CIFAR-10", track=""), []) == "not attempted"
+        assert claims.status(claim(counted=""), []) == "not attempted"
+        reasons = {claim(counted=each).unanswered[1] for each in (*claims.COUNTED, *claims.UNANSWERED)}
+        assert len(reasons) == 4  # weights, whole groups, quantized values, not read
+        assert "binary weights" in claim(counted="values", bits=1).unanswered[1]
 
     def test_a_record_is_held_against_the_largest_ratio_it_reaches(self):
         first, same, quoted = claim(100), claim(100, work="B"), claim(120, method="x, as quoted")
@@ -165,6 +204,14 @@ class TestRule:
         assert claims.verdict(claim(error=0.9), ours) == "around it"
         assert claims.verdict(claim(error=None), ours) == "no error to compare with"
         assert claims.verdict(claim(), record("b", 6_046, (99.0,))) == "one seed says nothing"
+
+    def test_several_records_have_one_verdict_together(self):
+        ours = [record("a", 6_046), record("b", 6_046, (99.3, 99.4, 99.5))]
+        assert claims.joint_verdict(claim(error=1.2), ours) == "above it"
+        assert claims.joint_verdict(claim(error=0.9), ours) == "mixed"
+        assert claims.joint_verdict(claim(error=0.9), ours[:1]) == "around it"
+        assert claims.joint_verdict(claim(error=0.01), ours) == "below it"
+        assert claims.joint_verdict(claim(ratio=1_000), ours) is None
 
 
 class TestTables:
@@ -197,7 +244,25 @@ class TestTables:
 
     def test_an_unanswered_and_unverified_claim(self):
         text = results.leaderboard([claim(verified="no", caveat="odd")], [])
-        assert "| Table 1 (reported, unverified) | planned |  |  | none yet; odd |" in text
+        assert "| Table 1 (reported, unverified) | planned |  |  | no record at this ratio yet; odd |" in text
+        assert "| not read |  | Table 1 | not attempted |" in results.leaderboard([claim(counted="")], [])
+
+    def test_of_runs_that_differ_the_largest_count_is_shown(self):
+        mixed = record("mixed", 6_046)
+        mixed["runs"][1]["nonzero_weights"] = 6_100
+        for run in mixed["runs"]:
+            run["file_bytes"] = 30_000
+        cells = dict(zip(results.HEAD, results._row(mixed, []), strict=True))
+        assert cells["weights / nonzero"] == "430,500 / 6,100 = 70.6x"
+        assert cells["weights / nonzero"].endswith(f"{claims.measured(mixed, 'weights'):.1f}x")
+
+    def test_the_setting_in_words(self):
+        plain = record("a", 6_046)
+        assert results.setting(plain) == "images as they are"
+        plain["recipe"] |= {"distill": {}, "shift_pixels": 2, "steps": [{"by": "filter"}, {}]}
+        assert results.setting(plain) == "2 px shifts, a teacher, 2 steps, filters first"
+        plain["recipe"]["steps"] = [{}, {}, {}]
+        assert results.setting(plain) == "2 px shifts, a teacher, 3 steps"
 
     def test_every_claim_has_a_row_and_every_row_all_cells(self):
         text = results.leaderboard(ALL, COMMITTED)

@@ -25,7 +25,7 @@ def test_every_claim_with_a_ratio_is_a_point(track):
         assert point.place == claim.ratio
         assert (point.value is None) == (claim.test_error is None)
         assert point.verified == (claim.verified == "yes")
-        assert point.style == claim.counted in figures.RUNGS
+        assert point.style == claim.counts in figures.RUNGS
     assert {p.style for p in figures.published_points(ALL, track, ["weights"])} == {"weights"}
 
 
@@ -42,14 +42,57 @@ def test_our_points_are_the_records_of_one_track():
             assert point.style == (record["recipe"]["shift_pixels"] > 0, "distill" in record["recipe"])
             assert point.place == claims.measured(record, "weights")
     files = figures.our_points(COMMITTED, "from-lenet5", "file")
-    assert all(32 * 430_500 / p.place == 8 * max(r["file_bytes"] for r in records.read(p.label)["runs"])
-               for p in files)  # fmt: skip
+    for point in files:
+        largest = max(run["file_bytes"] for run in records.read(point.label)["runs"])
+        assert 4 * 430_500 / point.place == pytest.approx(largest)
+
+
+def test_farthest_is_verified_and_at_the_floor_with_its_whole_interval():
+    def point(place, value, label, verified=True, half=0.0):
+        low, high = (None, None) if value is None else (value - half, value + half)
+        return figures.Point(place, value, low, high, "weights", label, verified)
+
+    points = [
+        point(50, 99.5, "near"), point(60, 99.2, "a", half=0.1), point(60, 99.0, "b"),
+        point(70, None, "silent"), point(80, 99.1, "wide", half=0.2),
+        point(90, 99.4, "hollow", verified=False), point(95, 98.9, "low"),
+    ]  # fmt: skip
+    assert [each.label for each in figures.farthest(points, 99)] == ["a", "b"]
+    assert figures.farthest(points, 99.9) == []
 
 
 def test_one_seed_has_no_bar():
     single = {**COMMITTED[0], "runs": COMMITTED[0]["runs"][:1]}
     point = figures.our_points([single], single["track"])[0]
     assert point.low == point.value == point.high
+
+
+def test_ours_stand_at_their_ratio_and_beside_each_other_only_where_they_share_one():
+    def moved(name, keep, **changes):
+        run = {"weights": 430_500, "nonzero_weights": keep, "dense_test_accuracy": 99.4}
+        runs = [run | {"test_accuracy": accuracy} for accuracy in (99.0, 99.1)]
+        recipe = {"method": "admm", "shift_pixels": 0} | changes
+        return {"name": name, "track": "from-lenet5", "dataset": "mnist", "recipe": recipe, "runs": runs}
+
+    ours = [moved("a", 4_305), moved("b", 4_300, distill={}), moved("c", 1_237, distill={})]
+    (axes,) = figures.accuracy_against_ratio(ALL, ours, "from-lenet5", "headline", ["weights"]).axes
+    asides = {}
+    for bar in axes.containers:
+        data = bar.lines[0]
+        x, y = data.get_xdata()[0], data.get_ydata()[0]
+        asides[x] = (data.get_transform().transform((x, y)) - axes.transData.transform((x, y)))[0]
+    left, right, alone = (asides[430_500 / keep] for keep in (4_305, 4_300, 1_237))
+    assert left < 0
+    assert left == pytest.approx(-right)
+    assert alone == pytest.approx(0)
+
+
+@pytest.mark.parametrize("track", TRACKS)
+def test_the_legend_leaves_the_axis_alone(track):
+    figure = figures.accuracy_against_ratio(ALL, COMMITTED, track, "headline")
+    renderer = figure.canvas.get_renderer()
+    (axes,), (legend,) = figure.axes, figure.legends
+    assert not axes.get_tightbbox(renderer).overlaps(legend.get_window_extent(renderer))
 
 
 def texts(axes):

@@ -25,7 +25,7 @@ def test_sweep(panel):
         assert panel.error == ""
         track, counted = leaderboard.TRACKS[state["network"]], state["counted"]
         chosen = [claim for claim in published if claim.track == track and claim.ratio]
-        chosen = [claim for claim in chosen if counted in (claim.counted, "everything")]
+        chosen = [claim for claim in chosen if counted in (claim.counts, "everything")]
         stated = [claim for claim in chosen if claim.test_error is not None]
         assert panel.line.startswith(f"{len(chosen)} published numbers, {len(stated)} with an error; ")
         good = [c.ratio for c in stated if c.verified == "yes" and 100 - c.test_error >= 99]
@@ -41,8 +41,9 @@ def test_ours_count_what_theirs_do(panel):
         drawn = [x for bar in bars for x in bar.lines[0].get_xdata()]
         assert claims.measured(file, counted) in drawn
         assert f"their ratios count {counted}." in panel.line
-    panel.set(counted="structured weights")
-    assert "their ratios count weights." in panel.line
+    for counted in ("structured weights", "everything", claims.NOT_READ):
+        panel.set(counted=counted)
+        assert "their ratios count weights." in panel.line
 
 
 def test_the_code_runs(panel):
