@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from . import claims, records
-from .claims import Claim, published
+from .claims import Claim
 from .data import HOME
 
-__all__ = ["HEAD", "HEAD_CLAIMS", "TRACKS", "fill", "leaderboard", "published", "rows", "table", "update"]
+__all__ = ["HEAD", "HEAD_CLAIMS", "TRACKS", "fill", "leaderboard", "rows", "table", "update"]
 
 MARKS = "<!-- results: made by `make table` -->", "<!-- end of results -->"
 TRACKS = {  # where a run starts, and so what its ratios are counted against

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import admm_lib as al
-from admm_lib import data, recipes, records, results
+from admm_lib import claims, data, recipes, records, results
 
 
 def run(seed, dense=99.0, accuracy=99.0, **more):
@@ -201,7 +201,7 @@ def test_the_readme_table_is_todays():
 def test_every_headline_has_a_row_and_every_claim_a_source():
     assert [row[0] for row in results.rows()] == HEADLINES
     for name in ("leaderboard", "layers", "rho"):
-        assert all(row["source"] and row["verified"] for row in results.published(name))
+        assert all(row["source"] and row["verified"] for row in claims.published(name))
     assert json.dumps(results.rows())  # plain text in every cell
 
 
