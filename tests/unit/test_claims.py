@@ -289,5 +289,8 @@ def test_what_the_readme_says_of_the_published_numbers():
     by_name = {each["name"]: each for each in COMMITTED}
     far = [by_name[f"lenet5-{ratio}x-plain"] for ratio in (167, 246, 348)]
     assert claims.accuracy(far[0]).low > 100 - found["lenet5-167x-plain"].test_error == 99
+    assert found["lenet300-68x"].test_error == 1.92
+    assert mean["lenet300-68x"] > 98.08
+    assert claims.verdict(found["lenet300-68x"], by_name["lenet300-68x"]) == "around it"
     assert found["lenet5-246x-plain"].test_error is found["lenet5-348x-plain"].test_error is None
     assert [round(-records.loss_interval(each).mean, 2) for each in far[1:]] == [0.28, 0.45]
