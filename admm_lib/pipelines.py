@@ -134,7 +134,7 @@ def _searched(
 
     The first `width` steps each start from the dense network. Each further step is tried from all `width`
     models; the child with the best validation accuracy (the first of them) replaces its parent, the others
-    are dropped. Source: the progressive framework of 1810.07378, Section 3.
+    are dropped. Source: the progressive framework of 1810.07378.
     """
     models: list[list[Done]] = []
     tried, path = [], dense
