@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..admm import Residuals
-from .style import BLUE, COLORS, FAINT, INK, LINES, MARKERS, ORANGE, new_figure, styled
+from .style import BLUE, COLORS, FAINT, GREY, INK, LINES, MARKERS, ORANGE, new_figure, styled
 
 
 @styled
@@ -114,6 +114,36 @@ def differences(rows: Mapping[str, tuple[float, float, float]], xlabel: str) -> 
         axes.plot(mean, place, "o", color=color, ms=6)
     axes.set_yticks(range(len(rows)), list(rows))
     axes.set(xlabel=xlabel, ylim=(len(rows) - 0.5, -0.5))
+    return figure
+
+
+@styled
+def tree(search: Sequence[Mapping], ratios: Sequence[float], width: int) -> Figure:
+    """A tree search: the accuracy of every child that was tried, joined to its parent, over ratio.
+
+    `search` is that of a record: {"val_accuracy": of the children in order of their parents, "best"} for
+    each step, of which the first `width` start from the dense network. The children that were kept are
+    filled, and the way to the result is drawn thick.
+    """
+    figure = new_figure(7.5, 3.2)
+    axes = figure.subplots()
+    paths: list[list[tuple[float, float]]] = []  # of each model kept, its points from the first step on
+    for number, (step, ratio) in enumerate(zip(search, ratios, strict=True), 1):
+        parents = [[]] if number <= width else paths
+        scores = step["val_accuracy"]
+        children = [[*path, (ratio, score)] for path, score in zip(parents, scores, strict=True)]
+        for child in children:
+            axes.plot(*zip(*child[-2:], strict=True), color=GREY, lw=0.8, marker="o", mfc="white", ms=5)
+        best = children[step["best"]]
+        axes.plot(*best[-1], "o", color=BLUE, ms=6, zorder=3)
+        if number <= width:
+            paths.append(best)
+        else:
+            paths[step["best"]] = best
+    axes.plot(*zip(*best, strict=True), color=BLUE, lw=2.4)
+    axes.set(xscale="log", xlabel="weights / weights kept", ylabel="validation accuracy (%)")
+    axes.set_xticks(ratios, [f"{ratio:.0f}x" for ratio in ratios], minor=False)
+    axes.minorticks_off()
     return figure
 
 

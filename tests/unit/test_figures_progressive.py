@@ -49,3 +49,20 @@ def test_paces_show_rho_and_the_relative_residual(ways):
     assert [axes.get_title(loc="left") for axes in figure.axes[: len(ways)]] == ways
     assert list(rho.lines[0].get_ydata()) == [1e-3, 2e-3]
     assert list(residual.lines[0].get_ydata()) == [0.5, 0.25]
+
+
+def test_the_tree_joins_children_to_their_parents_and_marks_the_way_to_the_result():
+    search = [
+        {"val_accuracy": [99.0], "best": 0},
+        {"val_accuracy": [98.8], "best": 0},
+        {"val_accuracy": [98.4, 98.6], "best": 1},
+        {"val_accuracy": [98.5, 98.2], "best": 0},
+    ]
+    (axes,) = figures.tree(search, [10, 20, 30, 40], width=2).axes
+    edges = [line.get_xydata().tolist() for line in axes.lines if len(line.get_xdata()) == 2]
+    assert [[10, 99.0], [30, 98.4]] in edges
+    assert [[20, 98.8], [30, 98.6]] in edges
+    assert [[10, 99.0], [40, 98.5]] in edges
+    assert [[30, 98.6], [40, 98.2]] in edges  # the best child of the third step has replaced its parent
+    assert axes.lines[-1].get_xydata().tolist() == [[10, 99.0], [40, 98.5]]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["10x", "20x", "30x", "40x"]
