@@ -1,0 +1,177 @@
+r"""One-dimensional k-means: five starts, Lloyd's iteration on sorted values, and the optimum.
+
+    minimize over c_1..c_k   sum_i h_i min_j (w_i - c_j)^2            (h_i: importance, 1 unless given)
+
+In one dimension a cluster is a run of the sorted values, so that prefix sums of h, h w and h w^2 give the
+mean and the squared error of any cluster at once: after sorting, an iteration costs O(k log n).
+All of it runs on the CPU, in double precision.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .line import Line, halfway, optimal_cuts
+
+ITERATIONS = 1000
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """Centroids (k,), ascending, float64; labels (int64), shaped like the values; their squared error.
+
+    `iterations` of Lloyd were made, and `relocated` counts the centroids that had run out of points and
+    were set anew.
+    """
+
+    centroids: Tensor
+    labels: Tensor
+    error: float
+    iterations: int
+    relocated: int
+
+
+def kmeans(
+    values: Tensor,
+    clusters: int,
+    init: str = "optimal",
+    *,
+    importance: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    iterations: int = ITERATIONS,
+) -> Clustering:
+    r"""Cluster `values` (any shape) by Lloyd's iteration from the start `init`, until no label changes.
+
+    Starts: "forgy" (k different values drawn at random), "density" (evenly spaced in the cumulative
+    distribution), "linear" (evenly spaced from the least to the largest value), "k-means++" (drawn one
+    after the other by squared distance), "optimal" (the least squared error there is; see
+    `line.optimal_cuts`). The random ones need a `generator`. `iterations=0` keeps the start's centroids. A
+    value halfway between two centroids takes the lower one. `importance`, >= 0 and shaped like `values`,
+    weighs the squared errors; what has none is only labelled. A centroid that runs out of points moves to
+    the value that lies farthest from its centroid.
+
+    Fewer distinct values than `clusters` give as many centroids as there are values, and no error.
+    Raises ValueError for no values, NaN or infinity among them, clusters < 1, an unknown start, a random one
+    without a generator, and importance that does not fit. Source: 1510.00149, Sections 3.1 and 3.2.
+    """
+    check(clusters, init, generator)
+    flat = _flat(values, "values")
+    if flat.size == 0:
+        raise ValueError("there are no values to cluster")
+    weights = None if importance is None else _importance(importance, values)
+    line = Line.of(flat, weights)
+    if len(line.distinct) <= clusters:
+        centroids, iterated, relocated = line.distinct, 0, 0
+    else:
+        begin = STARTS[init](line, clusters, generator)
+        centroids, iterated, relocated = _lloyd(line, begin, iterations)
+    labels = np.searchsorted(halfway(centroids), flat)  # side="left": the middle belongs to the lower one
+    error = float(((flat - centroids[labels]) ** 2 * (1 if weights is None else weights)).sum())
+    shaped = torch.from_numpy(labels).reshape(values.shape)
+    return Clustering(torch.from_numpy(centroids), shaped, error, iterated, relocated)
+
+
+def check(clusters: int, init: str, generator: torch.Generator | None) -> None:
+    """Raise ValueError where a clustering is asked for that there is not."""
+    if isinstance(clusters, bool) or not isinstance(clusters, int) or clusters < 1:
+        raise ValueError(f"clusters must be 1 or more, but is {clusters!r}")
+    if init not in STARTS:
+        raise ValueError(f"unknown start init={init!r}: choose one of {', '.join(STARTS)}")
+    if init in RANDOM and generator is None:
+        raise ValueError(f"init={init!r} draws at random: give generator=torch.Generator().manual_seed(0)")
+
+
+def _lloyd(line: Line, centroids: np.ndarray, iterations: int) -> tuple[np.ndarray, int, int]:
+    """Move centroids to the means of their points until these stay: with iterations and relocations made."""
+    relocated, before = 0, None
+    for done in range(iterations):
+        cuts = line.cuts(centroids)
+        empty = np.flatnonzero(cuts[1:] == cuts[:-1])
+        if len(empty):
+            centroids = _relocated(line, centroids, cuts, empty)
+            relocated += len(empty)
+            continue
+        if before is not None and np.array_equal(cuts, before):
+            return centroids, done, relocated
+        centroids, before = line.means(cuts), cuts
+    return centroids, iterations, relocated
+
+
+def _relocated(line: Line, centroids: np.ndarray, cuts: np.ndarray, empty: np.ndarray) -> np.ndarray:
+    """Each centroid without points set on one of the points that are farthest from theirs.
+
+    In a cluster the farthest point is its first or its last. The distance counts, not the importance.
+    """
+    full = np.flatnonzero(cuts[1:] > cuts[:-1])
+    ends = np.concatenate([line.points[cuts[full]], line.points[cuts[full + 1] - 1]])
+    distances = np.abs(ends - np.tile(centroids[full], 2))
+    farthest = np.unique(ends[np.argsort(-distances, kind="stable")[: len(empty)]])
+    if len(farthest) < len(empty):  # few clusters have points: any values that are not centroids yet
+        others = np.setdiff1d(line.distinct, np.concatenate([centroids[full], farthest]))
+        farthest = np.concatenate([farthest, others[: len(empty) - len(farthest)]])
+    return np.sort(np.concatenate([centroids[full], farthest]))
+
+
+def _forgy(line: Line, clusters: int, generator: torch.Generator | None) -> np.ndarray:
+    drawn = line.points[torch.randperm(len(line.points), generator=generator).numpy()]
+    _, first = np.unique(drawn, return_index=True)  # of each value, when it was drawn
+    return np.sort(drawn[np.sort(first)[:clusters]])
+
+
+def _density(line: Line, clusters: int, generator: torch.Generator | None) -> np.ndarray:
+    mass = line.sums[0]
+    levels = (np.arange(clusters) + 0.5) / clusters * mass[-1]
+    return line.points[np.clip(np.searchsorted(mass, levels) - 1, 0, len(line.points) - 1)]
+
+
+def _linear(line: Line, clusters: int, generator: torch.Generator | None) -> np.ndarray:
+    return np.linspace(line.points[0], line.points[-1], clusters)
+
+
+def _plus_plus(line: Line, clusters: int, generator: torch.Generator | None) -> np.ndarray:
+    """k-means++: each next centroid is a point, drawn by its importance times its squared distance.
+
+    Source: Arthur and Vassilvitskii 2007, Section 2.2.
+    """
+    mass = np.diff(line.sums[0])
+    chosen: list[float] = []
+    worth = mass.copy()
+    nearest = np.full(len(line.points), np.inf)
+    for _ in range(clusters):
+        running = np.cumsum(worth)
+        drawn = torch.rand((), generator=generator, dtype=torch.float64).item() * running[-1]
+        chosen.append(line.points[min(np.searchsorted(running, drawn, side="right"), len(mass) - 1)])
+        np.minimum(nearest, (line.points - chosen[-1]) ** 2, out=nearest)
+        worth = mass * nearest
+    return np.sort(np.array(chosen))
+
+
+def _optimal(line: Line, clusters: int, generator: torch.Generator | None) -> np.ndarray:
+    return line.means(optimal_cuts(line, clusters))
+
+
+STARTS: dict[str, Callable[[Line, int, torch.Generator | None], np.ndarray]] = {
+    "forgy": _forgy, "density": _density, "linear": _linear, "k-means++": _plus_plus, "optimal": _optimal
+}  # fmt: skip
+RANDOM = ("forgy", "k-means++")
+
+
+def _flat(values: Tensor, name: str) -> np.ndarray:
+    flat = values.detach().reshape(-1).cpu()
+    if not bool(flat.isfinite().all()):
+        raise ValueError(f"{name} hold NaN or infinity")
+    return flat.double().numpy()
+
+
+def _importance(importance: Tensor, values: Tensor) -> np.ndarray:
+    if importance.shape != values.shape:
+        raise ValueError(
+            f"importance is shaped {tuple(importance.shape)}, but the values {tuple(values.shape)}"
+        )
+    weights = _flat(importance, "importance")
+    if weights.min() < 0 or weights.max() == 0:
+        raise ValueError("importance must be 0 or more, and not 0 everywhere")
+    return weights
