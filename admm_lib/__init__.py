@@ -11,15 +11,16 @@ from .constraints import Constraint, OneOf, Sparse
 from .distillation import Teacher
 from .evaluation import evaluate
 from .parametrizations import bake
+from .quantization import Binary, Clusters, Levels, PowerOfTwo, Ternary
 from .schedules import geometric
 from .shrink import expand, shrink
 from .training import DivergenceError, fit
 
 __version__ = "0.1.0.dev0"
 __all__ = [
-    "ADMM", "CodecError", "Constraint", "DivergenceError", "OneOf", "Residuals", "Sparse", "Teacher",
-    "bake", "data", "evaluate", "expand", "fit", "geometric", "load", "models", "save", "shrink",
-    "storage", "suggest",
+    "ADMM", "Binary", "Clusters", "CodecError", "Constraint", "DivergenceError", "Levels", "OneOf",
+    "PowerOfTwo", "Residuals", "Sparse", "Teacher", "Ternary", "bake", "data", "evaluate", "expand", "fit",
+    "geometric", "load", "models", "save", "shrink", "storage", "suggest",
 ]  # fmt: skip
 
 

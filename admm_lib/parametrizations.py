@@ -42,6 +42,60 @@ class Constant(nn.Module):
         return weight
 
 
+class Codebook(nn.Module):
+    r"""Which weights are equal is fixed, what they equal trains: W = codebook[labels], zeros stay zero.
+
+    The original is the codebook, so that its gradient is the sum over each label's weights,
+    dL/dC_k = sum_i dL/dW_i 1(label_i = k). `per="channel"`: no value is shared between filters. Source:
+    1510.00149, Eq. (3).
+    """
+
+    def __init__(self, weight: Tensor, per: str = "layer") -> None:
+        super().__init__()
+        labels, size = torch.zeros(weight.shape, dtype=torch.int64, device=weight.device), 0
+        pairs = zip(weight.detach(), labels, strict=True) if per == "channel" else [(weight.detach(), labels)]
+        for values, places in pairs:
+            kept = values != 0
+            found, inverse = values[kept].unique(return_inverse=True)
+            places[kept] = inverse + size
+            size += len(found)
+        self.size = size
+        self.register_buffer("labels", labels)
+        self.register_buffer("mask", weight.detach() != 0)
+
+    def forward(self, codebook: Tensor) -> Tensor:
+        # index_select is several times faster than indexing, in the backward pass above all.
+        values = codebook.index_select(0, self.labels.reshape(-1)).reshape(self.labels.shape)
+        return torch.where(self.mask, values, 0)
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """The codebook behind `weight`, which must be equal where the labels are."""
+        codebook = torch.zeros(max(self.size, 1), dtype=weight.dtype, device=weight.device)
+        codebook[self.labels[self.mask]] = weight[self.mask]
+        return codebook
+
+
+class Scaled(nn.Module):
+    r"""Signs and zeros are fixed, the magnitude trains: W = a * sign, one a per layer or per channel.
+
+    The original is a, whose gradient is sum_i dL/dW_i sign_i.
+    """
+
+    def __init__(self, weight: Tensor, per: str = "layer") -> None:
+        super().__init__()
+        self.per = per
+        self.register_buffer("sign", weight.detach().sign().to(torch.int8))
+
+    def forward(self, magnitude: Tensor) -> Tensor:
+        # By where, so that a pruned weight is a plain zero under a magnitude of any sign.
+        return torch.where(self.sign != 0, magnitude * self.sign, 0)
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """The magnitude behind `weight`."""
+        inside = tuple(range(1 if self.per == "channel" else 0, weight.dim()))
+        return weight.abs().amax(dim=inside, keepdim=True)
+
+
 def original(module: nn.Module, tensor_name: str) -> nn.Parameter:
     """The parameter that the optimizer sees: `module.weight`, or what stands behind its constraint."""
     if parametrize.is_parametrized(module, tensor_name):

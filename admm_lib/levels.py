@@ -1,0 +1,81 @@
+r"""The best scale of a set of levels: which step, exponent or magnitude is nearest to given weights.
+
+Each function looks at magnitudes m_i = |w_i| > 0 alone, since all these sets are symmetric, and returns the
+parameter of the set with the least squared error sum_i (m_i - level(m_i))^2. Zeros are left out by the
+caller. All in double precision on the CPU.
+"""
+
+import math
+
+import numpy as np
+
+GRID = 1024  # steps that are tried first
+EXACT = 1 << 14  # up to so many changes of a label, all are tried
+
+
+def best_step(magnitudes: np.ndarray, count: int) -> float:
+    r"""The q > 0 that minimizes sum_i min_{1 <= l <= count} (m_i - l q)^2.
+
+    Between two changes of a label the best step is sum l m / sum l^2. Few weights: all such stretches are
+    tried, which finds the optimum; many: the best of `GRID` steps are improved until no label changes.
+    Source: the interval search of 1811.01907, Section 3.
+    """
+    m = np.sort(magnitudes)
+    if count == 1:
+        return float(m.mean())
+    sums = np.concatenate([[0.0], np.cumsum(m)])
+    halves = np.arange(1, count) + 0.5
+    if len(m) * len(halves) <= EXACT:
+        changes = np.unique(np.divide.outer(m, halves))
+        tries = np.concatenate([[changes[0] / 2], (changes[1:] + changes[:-1]) / 2, [2 * changes[-1]]])
+        steps, errors = _improved(m, sums, tries, count)
+        return float(steps[errors.argmin()])
+    steps, errors = _improved(m, sums, np.geomspace(m.mean() / (2 * count), m[-1], GRID), count)
+    steps = steps[np.argsort(errors)[:16]]
+    while True:
+        better, errors = _improved(m, sums, steps, count)
+        if np.allclose(better, steps, rtol=1e-12, atol=0):
+            return float(better[errors.argmin()])
+        steps = better
+
+
+def _improved(
+    m: np.ndarray, sums: np.ndarray, steps: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each step, the best one with its labels, and the error of that, less the constant sum m^2."""
+    levels = np.arange(1, count + 1)
+    edges = np.searchsorted(m, np.multiply.outer(steps, levels[:-1] + 0.5), side="right")
+    edges = np.pad(edges, ((0, 0), (1, 1)), constant_values=((0, 0), (0, len(m))))
+    numbers, totals = np.diff(edges), np.diff(sums[edges])
+    cross, square = totals @ levels, numbers @ levels**2
+    return cross / square, -(cross**2) / square
+
+
+def best_exponent(magnitudes: np.ndarray, count: int) -> int:
+    r"""The integer e for which the levels 2^e, 2^(e-1), ..., 2^(e-count+1) have the least squared error.
+
+    Beyond the exponents of the largest and of the least weight the error only grows, so that all of them are
+    tried. Source: the power-of-two levels of 1811.01907, Section 3.
+    """
+    m = np.sort(magnitudes)
+    sums = np.concatenate([[0.0], np.cumsum(m)])
+    first, last = math.floor(math.log2(m[0])), math.ceil(math.log2(m[-1])) + count
+    errors = {}
+    for top in range(first, last + 1):
+        levels = np.exp2(np.arange(top - count + 1, top + 1, dtype=float))
+        inner = np.searchsorted(m, (levels[1:] + levels[:-1]) / 2, side="right")
+        edges = np.concatenate([[0], inner, [len(m)]])
+        errors[top] = (levels**2 * np.diff(edges) - 2 * levels * np.diff(sums[edges])).sum()
+    return min(errors, key=errors.get)
+
+
+def best_ternary(magnitudes: np.ndarray) -> tuple[float, int]:
+    r"""The a and k that minimize sum_{i kept} (m_i - a)^2 + sum_{others} m_i^2, the k largest kept.
+
+    For each k, a is their mean and the gain over zero k a^2; the largest gain of all k is the optimum (the
+    fewest, where several are). Source: the ternary weights of 1605.04711, Eq. (4), solved exactly.
+    """
+    sums = np.cumsum(np.sort(magnitudes)[::-1])
+    kept = np.arange(1, len(sums) + 1)
+    best = int((sums**2 / kept).argmax())
+    return float(sums[best] / kept[best]), best + 1

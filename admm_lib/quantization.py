@@ -1,0 +1,188 @@
+r"""Constraint sets of few values: clusters, equally distant levels, powers of two, ternary, binary.
+
+In all of them **zeros stay zero**: a weight that is exactly zero was pruned, belongs to none of the values,
+and takes no part in finding them. The values are found anew by every projection, so that ADMM re-centres
+them at each iteration. `per="channel"` finds them for each filter (each output) by itself.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from . import kmeans, levels, parametrizations
+
+
+class _FewValues:
+    """What the sets below share: they differ in how the nonzero weights are snapped to their values."""
+
+    per: str
+
+    def check(self, shape: torch.Size, name: str) -> None:
+        """Raise ValueError where `per` does not fit the layer `name`."""
+        if self.per == "channel" and len(shape) < 2:
+            raise ValueError(f'{name}: per="channel" needs the weight of one layer, with outputs and inputs')
+
+    def project(self, weight: Tensor) -> Tensor:
+        """Each nonzero weight's nearest value, after finding the values. ValueError for NaN or infinity."""
+        if not bool(weight.isfinite().all()):
+            raise ValueError("a weight that is NaN or infinite has no nearest value")
+        values = weight.detach().cpu().double().numpy()
+        result = np.zeros(values.shape)
+        rows = (values, result) if self.per == "channel" else (values[None], result[None])
+        for row, out in zip(*rows, strict=True):
+            kept = row != 0
+            if kept.any():
+                out[kept] = self._snap(row[kept], weight.dtype)
+        return torch.empty_like(weight).copy_(torch.from_numpy(result))
+
+    def _snap(self, values: np.ndarray, dtype: torch.dtype) -> np.ndarray:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Clusters(_FewValues):
+    r"""Every nonzero weight is one of 2^bits values, whichever are best: {Z : |{Z_i != 0}| <= 2^bits}.
+
+    The projection is k-means in one dimension, from the start `init`: the nearest point of the set for
+    "optimal", a local optimum for the others (see `kmeans.kmeans`; `seed` is that of the random ones).
+    Fewer distinct weights than 2^bits stay as they are. Held by a codebook, which goes on training. Raises
+    ValueError for bits outside 1 to 16, an unknown start, and an unknown `per`. Sources: 1811.01907,
+    Section 3 (clusters inside ADMM); 1510.00149, Section 3 (the codebook).
+    """
+
+    bits: int
+    init: str = "optimal"
+    per: str = "layer"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check(self.bits, self.per)
+        kmeans.check(2**self.bits, self.init, torch.Generator())
+
+    def _snap(self, values: np.ndarray, dtype: torch.dtype) -> np.ndarray:
+        generator = torch.Generator().manual_seed(self.seed)
+        found = kmeans.kmeans(torch.from_numpy(values), 2**self.bits, self.init, generator=generator)
+        return found.centroids[found.labels].numpy()
+
+    def hold(self, weight: Tensor) -> nn.Module:
+        """A codebook: which weights are equal stays, what they equal trains."""
+        return parametrizations.Codebook(weight, self.per)
+
+
+@dataclass(frozen=True)
+class Levels(_FewValues):
+    r"""Every nonzero weight is one of the levels -mq, ..., -q, q, ..., mq: equally distant, m = 2^(bits-1).
+
+    The projection finds q > 0 with the least squared error (`levels.best_step`), rounded so that all
+    levels are exact in the weight's dtype, and takes each weight to its nearest level, from halfway to the
+    one nearer to zero. Raises ValueError for bits outside 1 to 16 and an unknown `per`. Source: 1811.01907,
+    Section 3; no level is zero, because zeros are what pruning made.
+    """
+
+    bits: int
+    per: str = "layer"
+
+    def __post_init__(self) -> None:
+        _check(self.bits, self.per)
+
+    def _snap(self, values: np.ndarray, dtype: torch.dtype) -> np.ndarray:
+        m, count = np.abs(values), 2 ** (self.bits - 1)
+        q = _short(levels.best_step(m, count), dtype, self.bits - 1)
+        return np.copysign(q * np.clip(np.ceil(m / q - 0.5), 1, count), values)
+
+    def hold(self, weight: Tensor) -> nn.Module:
+        """The weights as they are."""
+        return parametrizations.Constant(weight)
+
+
+@dataclass(frozen=True)
+class PowerOfTwo(_FewValues):
+    r"""Every nonzero weight is +-2^e, for 2^(bits-1) neighbouring integers e: products become shifts.
+
+    The projection finds the largest exponent with the least squared error (`levels.best_exponent`); from
+    halfway between two powers to the lower. Raises ValueError for bits outside 1 to 8 and an unknown `per`.
+    Source: 1811.01907, Section 3.
+    """
+
+    bits: int
+    per: str = "layer"
+
+    def __post_init__(self) -> None:
+        _check(self.bits, self.per, most=8)  # 2^7 exponents are about as many as a float has
+
+    def _snap(self, values: np.ndarray, dtype: torch.dtype) -> np.ndarray:
+        m, count = np.abs(values), 2 ** (self.bits - 1)
+        top = levels.best_exponent(m, count)
+        powers = np.exp2(np.arange(top - count + 1, top + 1, dtype=float))
+        return np.copysign(powers[np.searchsorted((powers[1:] + powers[:-1]) / 2, m)], values)
+
+    def hold(self, weight: Tensor) -> nn.Module:
+        """The weights as they are."""
+        return parametrizations.Constant(weight)
+
+
+@dataclass(frozen=True)
+class Ternary(_FewValues):
+    r"""Every weight is -a, 0 or a: the nearest such tensor, of all a > 0 and all choices of zeros.
+
+    The k largest magnitudes are kept where their sum squared over k is largest, and a is their mean
+    (`levels.best_ternary`). Held by its signs; a goes on training. Raises ValueError for an unknown `per`.
+    Source: 1605.04711, Eq. (4), solved exactly.
+    """
+
+    per: str = "layer"
+
+    def __post_init__(self) -> None:
+        _check(1, self.per)
+
+    def _snap(self, values: np.ndarray, dtype: torch.dtype) -> np.ndarray:
+        m = np.abs(values)
+        a, keep = levels.best_ternary(m)
+        kept = np.zeros(len(m), dtype=bool)
+        kept[np.argsort(-m, kind="stable")[:keep]] = True
+        return np.where(kept, np.copysign(_short(a, dtype, 0), values), 0)
+
+    def hold(self, weight: Tensor) -> nn.Module:
+        """Signs and zeros stay; the magnitude trains."""
+        return parametrizations.Scaled(weight, self.per)
+
+
+@dataclass(frozen=True)
+class Binary(_FewValues):
+    r"""Every nonzero weight is -a or a.
+
+    The nearest such tensor has the same signs, and as a the mean magnitude. Held by its signs; a goes on
+    training. Raises ValueError for an unknown `per`. Source: 1603.05279, Eq. (6); inside ADMM 1903.09769.
+    """
+
+    per: str = "layer"
+
+    def __post_init__(self) -> None:
+        _check(1, self.per)
+
+    def _snap(self, values: np.ndarray, dtype: torch.dtype) -> np.ndarray:
+        return np.copysign(_short(np.abs(values).mean(), dtype, 0), values)
+
+    def hold(self, weight: Tensor) -> nn.Module:
+        """Signs stay; the magnitude trains."""
+        return parametrizations.Scaled(weight, self.per)
+
+
+def _short(value: float, dtype: torch.dtype, spare: int) -> float:
+    """`value` with so few significant bits that its multiples below 2^(spare+1) are exact in `dtype`.
+
+    Then projecting twice changes nothing, and the step found again is the same one.
+    """
+    digits = min(24, 1 - round(math.log2(torch.finfo(dtype).eps))) - spare
+    fraction, exponent = math.frexp(value)
+    return math.ldexp(round(math.ldexp(fraction, max(digits, 1))), exponent - max(digits, 1))
+
+
+def _check(bits: int, per: str, most: int = 16) -> None:
+    if isinstance(bits, bool) or not isinstance(bits, int) or not 1 <= bits <= most:
+        raise ValueError(f"bits is a whole number from 1 to {most}, but is {bits!r}")
+    if per not in ("layer", "channel"):
+        raise ValueError(f'per must be "layer" or "channel", but is {per!r}')
