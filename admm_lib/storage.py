@@ -103,13 +103,14 @@ def ladder(model: nn.Module) -> Ladder:
     rows, bits = count(model), codec.sections(model)
     weights = getattr(model, "reference_weights", sum(row.weights for row in rows))
     values, positions = bits["values"], bits["values"] + bits["positions"]
+    codebooks = positions + bits["codebooks"]
     return Ladder(
         weights=weights,
         nonzero_weights=sum(row.nonzeros for row in rows),
         values=values,
         positions=positions,
-        codebooks=positions,  # this format version has none
-        biases=positions + bits["biases"],
+        codebooks=codebooks,
+        biases=codebooks + bits["biases"],
         file=sum(bits.values()),
         uniform=values + sum(uniform(row.weights, row.nonzeros) for row in rows),
     )

@@ -11,18 +11,21 @@ from .network import Shapes
 from .positions import LAYOUTS
 from .rangecoder import CodecError
 
-RAW, SPARSE, TIED = range(3)  # kinds; 3 to 7 are free for later versions
+RAW, SPARSE, TIED, CODEBOOK = range(4)  # kinds; 4 to 7 are free for later versions
 HAS_DTYPE = 128
 DTYPES = (
     torch.float32, torch.float16, torch.bfloat16, torch.float64,
     torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, torch.bool,
 )  # fmt: skip
 MOST_TENSORS, MOST_DIMENSIONS, MOST_ELEMENTS = 1 << 20, 64, 1 << 40
+MOST_VALUES = 1 << 12  # in a codebook
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor: whole (RAW), its kept elements (SPARSE), or a reference to another (TIED)."""
+    """One tensor: whole (RAW), its kept elements (SPARSE), a reference to another (TIED), or its kept
+    elements as labels of a codebook of `book` values (CODEBOOK).
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -31,6 +34,7 @@ class Entry:
     keep: int = 0
     layout: int = 0
     tied: int = 0
+    book: int = 0
 
     @property
     def numel(self) -> int:
@@ -55,7 +59,8 @@ class Entry:
     @property
     def stored(self) -> int:
         """How many bytes stand among the values."""
-        return {RAW: self.numel, SPARSE: self.keep, TIED: 0}[self.kind] * self.dtype.itemsize
+        count = {RAW: self.numel, SPARSE: self.keep, TIED: 0, CODEBOOK: self.book}[self.kind]
+        return count * self.dtype.itemsize
 
 
 def write_entry(entry: Entry, spelled: bool) -> bytes:
@@ -68,7 +73,9 @@ def write_entry(entry: Entry, spelled: bool) -> bytes:
     data += bytes([tag | HAS_DTYPE, dtype] if dtype else [tag])
     if entry.kind == RAW:
         return data
-    return data + wire.number(entry.keep if entry.kind == SPARSE else entry.tied)
+    if entry.kind == TIED:
+        return data + wire.number(entry.tied)
+    return data + wire.number(entry.keep) + (wire.number(entry.book) if entry.kind == CODEBOOK else b"")
 
 
 def read_entries(reader: wire.Reader, shapes: Shapes | None) -> list[Entry]:
@@ -97,12 +104,18 @@ def _read_entry(reader: wire.Reader, name: str, shape: tuple[int, ...], earlier:
     tag = reader.take(1, "directory")[0]
     code = reader.take(1, "directory")[0] if tag & HAS_DTYPE else 0
     kind, layout = tag & 7, (tag & ~HAS_DTYPE) >> 3
-    if kind > TIED or layout >= LAYOUTS or (layout and kind != SPARSE) or code >= len(DTYPES):
+    marked = kind in (SPARSE, CODEBOOK)
+    if kind > CODEBOOK or layout >= LAYOUTS or (layout and not marked) or code >= len(DTYPES):
         raise CodecError(f"{name[:80]!r} is stored in a way that this version does not know")
     entry = Entry(name, shape, DTYPES[code], kind, layout=layout)
-    if kind == SPARSE:
+    if marked:
         keep = reader.number(entry.numel, f"number of nonzeros in {name[:80]!r}")
-        return replace(entry, keep=keep)
+        entry = replace(entry, keep=keep)
+    if kind == CODEBOOK:
+        book = reader.number(min(entry.keep, MOST_VALUES), f"number of values in {name[:80]!r}")
+        if book == 0:
+            raise CodecError(f"{name[:80]!r} has an empty codebook")
+        return replace(entry, book=book)
     if kind == TIED:
         entry = replace(entry, tied=reader.number(MOST_TENSORS, "index of a tied tensor"))
         owner = earlier[entry.tied] if entry.tied < len(earlier) else entry

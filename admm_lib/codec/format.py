@@ -10,9 +10,12 @@ Format version 1; an integer is LEB128 unless its width is given:
     entries  one per tensor, in the order of the constructor's state dict. Without an architecture
              their number, then each by name, in ascending order, preceded by its name and shape
              1 byte   kind | layout << 3 | 128 where a dtype byte follows (else it is float32)
-             integer  SPARSE: how many elements are kept; TIED: the index of the entry it shares
-    stream   the positions of all SPARSE entries, range coded
-    values   the bits of the kept elements, entry after entry, little-endian
+             integer  SPARSE, CODEBOOK: how many elements are kept; TIED: the index of the entry it
+                      shares
+             integer  CODEBOOK: how many values the codebook has
+    stream   entry after entry the positions of a SPARSE or CODEBOOK one, then the labels of a CODEBOOK
+             one, range coded
+    values   the bits of the kept elements, or of the codebook, entry after entry, little-endian
     4 bytes  CRC-32 of everything before, little-endian
 
 A kept element is one whose bits are not all zero, so -0.0 and NaN survive. The positions are those
@@ -31,7 +34,8 @@ import torch
 from torch import Tensor, nn
 
 from . import network, wire
-from .entries import DTYPES, RAW, SPARSE, TIED, Entry, read_entries, write_entry
+from .entries import CODEBOOK, DTYPES, MOST_VALUES, RAW, SPARSE, TIED, Entry, read_entries, write_entry
+from .labels import code_labels
 from .positions import best_layout, code_positions
 from .rangecoder import CodecError, Decoder, Encoder
 
@@ -54,9 +58,9 @@ def encode(model: nn.Module) -> bytes:
 def sections(model: nn.Module) -> dict[str, int]:
     """The bits that the file spends, which add up to the whole file.
 
-    `values`: the nonzeros of tensors with two or more dimensions; `positions`: what tells where
-    these are (of a tensor written whole, its zeros); `biases`: all other tensors; `header`: names,
-    shapes, counts, checksum.
+    `values`: the nonzeros of tensors with two or more dimensions, or their labels where these have a
+    codebook; `positions`: what tells where these are (of a tensor written whole, its zeros);
+    `codebooks`; `biases`: all other tensors; `header`: names, shapes, counts, checksum.
     """
     return _encode(model)[1]
 
@@ -123,27 +127,41 @@ def _encode(model: nn.Module) -> tuple[bytes, dict[str, int]]:
     header += _write_reference(getattr(model, "reference_weights", own), own)
     header += b"" if identity else wire.number(len(state))
 
-    coder, values, streamed = Encoder(), bytearray(), 0.0
-    bits = {"values": 0, "positions": 0, "biases": 0}
+    coder, values = Encoder(), bytearray()
+    bits = {"values": 0, "positions": 0, "codebooks": 0, "biases": 0}
+    streamed = {"values": 0.0, "biases": 0.0}
     for name, tensor in state.items():
         patterns = _patterns(name, tensor)
         kept = patterns.any(1)
         _warn_of_negative_zeros(name, int(kept.sum()) - int(tensor.count_nonzero()))
-        entry = _plan(name, tensor, kept, places.get(tied.get(name)))
+        entry, labels, book = _plan(name, tensor, patterns, kept, places.get(tied.get(name)))
         header += write_entry(entry, spelled=identity is None)
         start = coder.spent()
-        values += _write_tensor(coder, entry, patterns, kept)
-        if name in weights:
+        if entry.kind in (SPARSE, CODEBOOK):
+            code_positions(
+                coder, entry.matrix, entry.marked, entry.layout, np.flatnonzero(kept ^ entry.inverted)
+            )
+        positioned = coder.spent()
+        if entry.kind == CODEBOOK:
+            code_labels(coder, entry.book, entry.keep, labels)
+        stored = {RAW: patterns, SPARSE: patterns[kept], TIED: patterns[:0], CODEBOOK: book}
+        values += stored[entry.kind].tobytes()
+        if name not in weights:
+            bits["biases"] += 8 * entry.stored
+            streamed["biases"] += coder.spent() - start
+        elif entry.kind == CODEBOOK:
+            bits["codebooks"] += 8 * entry.stored
+            streamed["values"] += coder.spent() - positioned
+        else:
             nonzero = 8 * entry.dtype.itemsize * int(kept.sum())
             bits["values"] += nonzero
             bits["positions"] += 8 * entry.stored - nonzero
-        else:
-            bits["biases"] += 8 * entry.stored
-            streamed += coder.spent() - start
     spent, stream = coder.spent(), coder.finish()
-    shared = round(8 * len(stream) * streamed / spent) if spent else 0
-    bits["biases"] += shared
-    bits["positions"] += 8 * len(stream) - shared
+    for section, each in streamed.items():
+        shared = round(8 * len(stream) * each / spent) if spent else 0
+        bits[section] += shared
+        bits["positions"] -= shared
+    bits["positions"] += 8 * len(stream)
     body = bytes(header + stream + values)
     data = body + zlib.crc32(body).to_bytes(4, "little")
     return data, {**bits, "header": 8 * len(data) - sum(bits.values())}
@@ -174,27 +192,40 @@ def _warn_of_negative_zeros(name: str, number: int) -> None:
         )
 
 
-def _plan(name: str, tensor: Tensor, kept: np.ndarray, tied: int | None) -> Entry:
-    """How to store a tensor whose nonzero elements are `kept`: the smaller of RAW and SPARSE."""
-    entry = Entry(name, tuple(tensor.shape), tensor.dtype)
+def _plan(
+    name: str, tensor: Tensor, patterns: np.ndarray, kept: np.ndarray, tied: int | None
+) -> tuple[Entry, np.ndarray, np.ndarray]:
+    """How to store a tensor, the smallest of RAW, SPARSE and CODEBOOK; labels and codebook of the last."""
+    entry, keep = Entry(name, tuple(tensor.shape), tensor.dtype), int(kept.sum())
+    none = np.empty(0, dtype=np.int64)
     if tied is not None:
-        return replace(entry, kind=TIED, tied=tied)
-    keep = int(kept.sum())
-    if keep == kept.size:
-        return entry
+        return replace(entry, kind=TIED, tied=tied), none, none
     sparse = replace(entry, kind=SPARSE, keep=keep)
-    layout, bits = best_layout(entry.matrix, np.flatnonzero(kept ^ sparse.inverted))
-    bits += 8 * (len(wire.number(keep)) + sparse.stored)
-    return replace(sparse, layout=layout) if bits < 8 * entry.stored else entry
+    layout, positions = 0, 0.0
+    if keep < kept.size:
+        layout, positions = best_layout(entry.matrix, np.flatnonzero(kept ^ sparse.inverted))
+    costs = {RAW: 8 * entry.stored, SPARSE: positions + 8 * sparse.stored + 8 * len(wire.number(keep))}
+    book, labels = _book(patterns[kept].view(f"<u{tensor.dtype.itemsize}").reshape(-1))
+    if len(book):
+        shares = np.bincount(labels) / keep
+        # What learning the frequencies costs: half of log2 n bits for each of them.
+        each = float(-(shares * np.log2(shares)).sum()) * keep + len(book) / 2 * np.log2(keep + 2)
+        written = replace(sparse, kind=CODEBOOK, book=len(book))
+        costs[CODEBOOK] = positions + each + 8 * (written.stored + len(wire.number(keep)) + 2)
+    kind = min(costs, key=costs.get)
+    if kind == RAW:
+        return entry, none, none
+    sparse = replace(sparse, kind=kind, layout=layout)
+    return (sparse, none, none) if kind == SPARSE else (replace(sparse, book=len(book)), labels, book)
 
 
-def _write_tensor(coder: Encoder, entry: Entry, patterns: np.ndarray, kept: np.ndarray) -> bytes:
-    """Code the positions; returns what goes among the values."""
-    if entry.kind == SPARSE:
-        marked = np.flatnonzero(kept ^ entry.inverted)
-        code_positions(coder, entry.matrix, entry.marked, entry.layout, marked)
-        patterns = patterns[kept]
-    return b"" if entry.kind == TIED else patterns.tobytes()
+def _book(patterns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The different patterns, ascending, and the place of each; none where they are too many."""
+    few = np.unique(patterns[: 4 * MOST_VALUES])  # a look that spares large tensors the sorting
+    book = few if len(few) > MOST_VALUES else np.unique(patterns)
+    if len(book) > MOST_VALUES:
+        return np.empty(0, dtype=patterns.dtype), np.empty(0, dtype=np.int64)
+    return book, np.searchsorted(book, patterns)
 
 
 def _checked(data: bytes) -> bytes:
@@ -229,11 +260,14 @@ def _read_tensors(reader: wire.Reader, entries: list[Entry]) -> dict[str, Tensor
 
 def _read_tensor(decoder: Decoder, entry: Entry, values: bytes) -> Tensor:
     kept = np.full(entry.numel, entry.kind == RAW or entry.inverted)
-    if entry.kind == SPARSE:
+    stored = np.frombuffer(values, dtype=np.uint8).reshape(-1, entry.dtype.itemsize)
+    if entry.kind in (SPARSE, CODEBOOK):
         marked = code_positions(decoder, entry.matrix, entry.marked, entry.layout)
         kept[marked] = not entry.inverted
+    if entry.kind == CODEBOOK:
+        stored = stored[code_labels(decoder, entry.book, entry.keep)]
     patterns = np.zeros((entry.numel, entry.dtype.itemsize), dtype=np.uint8)
-    patterns[kept] = np.frombuffer(values, dtype=np.uint8).reshape(-1, entry.dtype.itemsize)
+    patterns[kept] = stored
     if entry.dtype == torch.bool and patterns.max(initial=0) > 1:
         raise CodecError(f"{entry.name[:80]!r} holds a truth value other than 0 and 1")
     return torch.from_numpy(patterns.reshape(-1)).view(entry.dtype).reshape(entry.shape)

@@ -19,13 +19,15 @@ def sealed(body):
 
 
 def small():
-    """A module with sparse, whole, tied, truth-valued and integer tensors."""
+    """A module with sparse, whole, tied, truth-valued and integer tensors, and codebooks."""
     model = nn.Sequential(nn.Linear(9, 4), nn.BatchNorm1d(4), nn.Linear(4, 4), nn.Linear(4, 4))
     model[3].weight = model[2].weight
     model.register_buffer("flags", torch.arange(20) % 7 == 0)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.copy_(torch.arange(parameter.numel()).reshape(parameter.shape) % 5 == 1)
+            places = torch.arange(parameter.numel()).reshape(parameter.shape)
+            parameter.copy_((places % 5 == 1) * (1 + places % 3))
+        model[0].weight[2] = torch.linspace(0.1, 0.9, 9)
     return model
 
 
@@ -154,10 +156,13 @@ HOSTILE = {
     "number of dimensions is": b"\xadMM\x01\x00\x00\x01\x01w" + wire.number(1 << 20),
     "weight is (1073741824, 8) torch.float32 in the file": generic(1 << 30, 8),
     "tied to a tensor that it cannot share": generic(8, 8, entry=b"\x02\x00"),
-    "'weight' is stored in a way that": generic(8, 8, entry=b"\x03\x00"),
+    "'weight' is stored in a way that": generic(8, 8, entry=b"\x04\x00"),
     "'weight' is stored in a way that ": generic(8, 8, entry=b"\x80\x63"),
     "'weight' is stored in a way that  ": generic(8, 8, entry=b"\x41\x00"),
     "'weight' is stored in a way that   ": generic(8, 8, entry=b"\x08"),
+    "'weight' has an empty codebook": generic(8, 8, entry=b"\x03\x40\x00"),
+    "number of values in 'weight' is 65 or more": generic(8, 8, entry=b"\x03\x40\x41"),
+    "number of values in 'weight' is": generic(1 << 20, entry=b"\x03" + 2 * wire.number(1 << 20)),
     "not in ascending order": generic(8, 8)[:6] + b"\x02" + generic(8, 8)[7:] + b"\x01a\x00\x00",
 }
 

@@ -20,7 +20,7 @@ class Hand(nn.Module):
     def __init__(self):
         super().__init__()
         self.first, self.second = nn.Linear(4, 3, bias=False), nn.Conv2d(4, 2, 1)
-        self.register_buffer("scale", torch.ones(4))
+        self.register_buffer("scale", torch.arange(1.0, 5.0))
         with torch.no_grad():
             self.first.weight.zero_()[0, :3] = torch.tensor([1.0, -2.0, 3.0])
             self.second.weight.zero_()[1, 3] = 5.0
@@ -80,9 +80,21 @@ def test_reference_counts_of_the_papers():
 
 def test_zeros_of_a_tensor_written_whole_tell_positions():
     model = nn.Module()
-    model.flags = nn.Parameter(torch.tensor([[True, False], [True, True]]), requires_grad=False)
+    model.flags = nn.Parameter(torch.tensor([[1, 0], [2, 3]], dtype=torch.int8), requires_grad=False)
     ladder = storage.ladder(model)
     assert (ladder.values, ladder.positions) == (3 * 8, 4 * 8)
+
+
+def test_labels_are_the_values_of_a_codebook():
+    model = nn.Linear(64, 32, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([-0.5, 0.25, 0.75])[torch.arange(2048).reshape(32, 64) % 3])
+        model.weight[:, ::2] = 0
+    ladder, sections = storage.ladder(model), codec.sections(model)
+    assert ladder.codebooks - ladder.positions == sections["codebooks"] == 3 * 32
+    assert 1024 * math.log2(3) - 10 < ladder.values < 1024 * math.log2(3) * 1.03
+    assert ladder.biases == ladder.codebooks
+    assert ladder.file == 8 * len(codec.encode(model))
 
 
 def test_sparse_vectors_count_among_the_biases():
