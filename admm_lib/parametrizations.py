@@ -4,9 +4,13 @@ A constraint is held by `torch.nn.utils.parametrize`: the layer keeps a free ten
 the constrained weight computed from it. Optimizers then need no special care, and neither do users.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+
+from .projections import nearest_level
 
 
 class Mask(nn.Module):
@@ -94,6 +98,53 @@ class Scaled(nn.Module):
         """The magnitude behind `weight`."""
         inside = tuple(range(1 if self.per == "channel" else 0, weight.dim()))
         return weight.abs().amax(dim=inside, keepdim=True)
+
+
+class Partly(nn.Module):
+    """Weights that are frozen keep their values, the others train: W = where(frozen, values, original)."""
+
+    def __init__(self, frozen: Tensor, values: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("frozen", frozen.detach().clone())
+        self.register_buffer("values", values.detach().clone())
+
+    def forward(self, original: Tensor) -> Tensor:
+        return torch.where(self.frozen, self.values, original)
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """The original whose free part is that of `weight`."""
+        return weight
+
+
+class StraightThrough(nn.Module):
+    """The network computes with projected weights, and the gradient goes to the free ones as if it had not.
+
+    `project` finds the values; between two searches, `every` steps of training apart, each weight goes to
+    the nearest of those found last. Zeros stay zero. Source: the straight-through estimator of 1308.3432.
+    """
+
+    def __init__(self, weight: Tensor, project: Callable[[Tensor], Tensor], every: int = 100) -> None:
+        super().__init__()
+        self.project, self.every, self._steps = project, every, 0
+        self.register_buffer("mask", weight.detach() != 0)
+        self.register_buffer("levels", self._found(weight.detach()))
+
+    def _found(self, weight: Tensor) -> Tensor:
+        nearest = self.project(torch.where(self.mask, weight, 0))
+        return nearest[self.mask].unique()
+
+    def forward(self, original: Tensor) -> Tensor:
+        free = original.detach()
+        if self.training and torch.is_grad_enabled():
+            self._steps += 1
+            if self._steps % self.every == 0:
+                self.levels = self._found(free)
+        nearest = torch.where(self.mask, nearest_level(free, self.levels), 0)
+        return nearest + (original - free)  # the second term is zero, and carries the gradient
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """The free weights, at first those given."""
+        return weight
 
 
 def original(module: nn.Module, tensor_name: str) -> nn.Parameter:

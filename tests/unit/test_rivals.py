@@ -1,0 +1,105 @@
+"""Quantizing a share at a time, and the straight-through estimator."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+
+import admm_lib as al
+from admm_lib import rivals
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(12, 10), nn.ReLU(), nn.Linear(10, 3))
+
+
+BATCHES = [(torch.randn(40, 12, generator=torch.Generator().manual_seed(1)), torch.arange(40) % 3)]
+
+
+def test_the_nearest_share_of_each_level_is_frozen(model):
+    free = model[0].weight.detach().clone()
+    target = al.Levels(2).project(free)
+    rivals.freeze_nearest(model, {"0.weight": al.Levels(2)}, 0.3)
+    shown = model[0].weight.detach()
+    frozen = model[0].parametrizations.weight[0].frozen
+    assert torch.equal(shown[frozen], target[frozen])
+    assert torch.equal(shown[~frozen], free[~frozen])
+    for level in target.unique():
+        mine = target == level
+        assert int((frozen & mine).sum()) == math.ceil(0.3 * int(mine.sum()))
+        distance = (free - target).abs()
+        assert distance[mine & frozen].max() <= distance[mine & ~frozen].min()
+
+
+def test_shares_grow_until_the_layer_is_quantized(model):
+    sets = {"0.weight": al.Clusters(2)}
+    levels, shown, before = None, model[0].weight.detach(), torch.zeros(10, 12, dtype=torch.bool)
+    for share in (0.3, 0.6, 0.9, 1):
+        rivals.freeze_nearest(model, sets, share)
+        held = model[0].parametrizations.weight[0]
+        assert levels is None or torch.equal(held.levels, levels)
+        assert torch.equal(model[0].weight[before], shown[before])  # once frozen, always frozen
+        al.fit(model, BATCHES, 2, lr=0.01)
+        levels, before, shown = held.levels, held.frozen, model[0].weight.detach().clone()
+    assert bool(held.frozen.all())
+    assert set(model[0].weight.unique().tolist()) <= set(levels.tolist())
+    assert len(levels) == 4
+
+
+def test_zeros_stay_zero_and_count_as_frozen(model):
+    with torch.no_grad():
+        model[0].weight[:5] = 0
+    for share in (0.5, 1):
+        rivals.freeze_nearest(model, {"0.weight": al.Binary()}, share)
+        al.fit(model, BATCHES, 1, lr=0.01)
+        assert bool((model[0].weight[:5] == 0).all())
+    assert len(model[0].weight[5:].abs().unique()) == 1
+
+
+@pytest.mark.parametrize("share", [0, -1, 1.1, float("nan")])
+def test_a_share_is_a_fraction(model, share):
+    with pytest.raises(ValueError, match="share is a fraction"):
+        rivals.freeze_nearest(model, {"0.weight": al.Binary()}, share)
+
+
+def test_the_gradient_goes_straight_through(model):
+    twin = copy.deepcopy(model)
+    rivals.straight_through(model, {"0.weight": al.Levels(2)})
+    shown = model[0].weight.detach().clone()
+    assert torch.equal(shown, al.Levels(2).project(twin[0].weight.detach()))
+    with torch.no_grad():
+        free = twin[0].weight.clone()
+        twin[0].weight.copy_(shown)
+    for network in (model, twin):
+        nn.functional.cross_entropy(network(BATCHES[0][0]), BATCHES[0][1]).backward()
+    held = model[0].parametrizations.weight
+    assert torch.equal(held.original, free)
+    assert torch.allclose(held.original.grad, twin[0].weight.grad)
+
+
+def test_the_values_are_found_anew_now_and_then(model):
+    rivals.straight_through(model, {"0.weight": al.Levels(2), "2.weight": al.Binary()}, every=5)
+    first = model[0].parametrizations.weight[0].levels
+    al.fit(model, BATCHES, 4, lr=0.05)
+    assert torch.equal(model[0].parametrizations.weight[0].levels, first)
+    al.fit(model, BATCHES, 4, lr=0.05)
+    assert not torch.equal(model[0].parametrizations.weight[0].levels, first)
+    model.eval()
+    shown = model[0].weight.detach()
+    al.bake(model)
+    assert torch.equal(model[0].weight, shown)
+    assert len(model[0].weight.abs().unique()) <= 2
+    assert len(model[2].weight.abs().unique()) == 1
+
+
+def test_pruned_weights_stay_pruned_straight_through(model):
+    with torch.no_grad():
+        model[0].weight[:, ::2] = 0
+    rivals.straight_through(model, {"0.weight": al.Clusters(2)}, every=2)
+    al.fit(model, BATCHES, 5, lr=0.05)
+    assert bool((model[0].weight[:, ::2] == 0).all())
+    assert len(model[0].weight.unique()) <= 5
