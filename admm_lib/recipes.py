@@ -11,9 +11,9 @@ from typing import Any
 import yaml
 from torch import nn
 
-from . import allocation, models
+from . import allocation, models, quantization
 from .admm import Key
-from .constraints import Sparse
+from .constraints import Constraint, Sparse
 from .names import resolve
 
 Recipe = dict[str, Any]
@@ -24,13 +24,18 @@ FIELDS: dict[str, type] = {
     "dense": dict,
 }  # fmt: skip
 # Fields of a one-shot recipe itself, or of each of its `steps`: two stages of training, and either budgets,
-# `keep` of groups seen as `by` says, or a rule that allocates them when the weights are there.
+# `keep` of groups seen as `by` says, or a rule that allocates them when the weights are there, or `sets` of
+# few values, each as {set: levels, bits: 3}.
 STEP: dict[str, type] = {"admm": dict, "retrain": dict}
-BUDGETS: dict[str, type] = {"keep": dict, "by": str, "allocation": dict}
+BUDGETS: dict[str, type] = {"keep": dict, "by": str, "allocation": dict, "sets": dict}
+FEW_VALUES: dict[str, type] = {
+    "clusters": quantization.Clusters, "levels": quantization.Levels, "powers": quantization.PowerOfTwo,
+    "ternary": quantization.Ternary, "binary": quantization.Binary,
+}  # fmt: skip
 # `study` names the comparison of which the recipe is an arm; it is no headline then.
 OPTIONAL: dict[str, type] = {**STEP, **BUDGETS, "steps": list, "distill": dict, "search": dict, "study": str}
 CHOICES: dict[str, tuple[str, ...]] = {
-    "method": ("admm", "magnitude"),
+    "method": ("admm", "magnitude", "snap", "incremental", "straight-through"),
     "track": ("from-lenet5", "from-lenet300", "free"),
     "model": tuple(models.ARCHITECTURES),
     "dataset": ("mnist", "digits"),
@@ -75,11 +80,19 @@ def steps(recipe: Recipe) -> list[dict[str, dict]]:
     return recipe["steps"] if "steps" in recipe else [{name: recipe[name] for name in fields}]
 
 
-def sets(step: dict[str, Any], network: nn.Module) -> dict[Key, Sparse]:
-    """The sets of a step: its budgets, or what its rule allocates on the weights of `network`."""
+def sets(step: dict[str, Any], network: nn.Module) -> dict[Key, Constraint]:
+    """The sets of a step: its budgets, what its rule allocates on the weights of `network`, or its `sets`."""
+    if "sets" in step:
+        return {name: _few_values(**each) for name, each in step["sets"].items()}
     if "allocation" in step:
         return allocation.RULES[step["allocation"]["rule"]](network, step["allocation"]["ratio"])
     return {name: Sparse(keep=keep, by=step.get("by", "element")) for name, keep in step["keep"].items()}
+
+
+def _few_values(set: str, **arguments: Any) -> Constraint:
+    if set not in FEW_VALUES:
+        raise ValueError(f"set must be one of {', '.join(FEW_VALUES)}, but is {set!r}")
+    return FEW_VALUES[set](**arguments)
 
 
 def epochs(recipe: Recipe) -> int:
@@ -150,9 +163,11 @@ def _misformed(step: object, model: str) -> Iterator[str]:
         yield f"a step is a mapping of {', '.join((*BUDGETS, *STEP))}, not {step!r}"
     yield from _misfielded(step, STEP, BUDGETS)
     yield from _misstaged(step)
-    if ("keep" in step) == ("allocation" in step):
-        yield "give either keep, with a budget for each layer, or allocation, with a rule and a ratio"
-    yield from _misfits(model, step) if "keep" in step else _misallocated(model, step)
+    if len({"keep", "allocation", "sets"} & set(step)) != 1:
+        yield "give either keep, a budget for each layer, or allocation, a rule and a ratio, or sets"
+    yield from _misallocated(model, step) if "allocation" in step else _misfits(model, step)
+    if "sets" in step and any(step[stage].get("shrink") for stage in STEP):
+        yield "shrink is for pruned networks: leave it out beside sets"
 
 
 def _misstaged(found: Recipe) -> Iterator[str]:
@@ -201,9 +216,14 @@ def _misnumbered(recipe: Recipe) -> Iterator[str]:
 
 
 def _misfits(model: str, step: Recipe) -> Iterator[str]:
-    """What is wrong with the budgets."""
-    if not step["keep"]:
-        yield "keep names no layer"
+    """What is wrong with the budgets, or with the sets."""
+    field = "keep" if "keep" in step else "sets"
+    if not step[field]:
+        yield f"{field} names no layer"
+    if odd := [name for name, each in step.get("sets", {}).items() if "set" not in (each or ())]:
+        yield f"sets: {odd[0]} needs a set, as in {{set: levels, bits: 3}}"
+    if "sets" in step and "by" in step:
+        yield "sets are of single weights, so that by= has no place beside them"
     network = models.create(model, seed=0)
     try:
         for name, each in sets(step, network).items():

@@ -1,10 +1,11 @@
-"""Stages of training: dense, ADMM, retraining, magnitude; kept when finished, resumed when killed."""
+"""Stages of training: dense, ADMM, retraining, ADMM's rivals; kept when finished, resumed when killed."""
 
 import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,19 @@ from torch import nn
 from . import data, groups, models, recipes, records
 from .admm import ADMM, Key
 from .allocation import prunable
-from .constraints import Sparse
+from .constraints import Constraint, Sparse
 from .distillation import Teacher
 from .models import with_dropout
 from .names import resolve
 from .parametrizations import Mask, bake, hold
 from .recipes import Recipe
+from .rivals import freeze_nearest, straight_through
 from .schedules import geometric
 from .shrink import expand, shrink
 from .training import Epoch, fit
 
 Report = Callable[[str], None]
+SHARES = (0.3, 0.6, 0.9, 1.0)  # of each level's weights, frozen one after the other: 1811.01907, Section 3.4
 
 
 @dataclass(frozen=True)
@@ -54,17 +57,18 @@ def dense(recipe: Recipe) -> Stage:
 
 
 def of_step(recipe: Recipe, step: dict[str, dict]) -> list[Stage]:
-    """The stages of a step: ADMM and retraining, or magnitude pruning with retraining.
+    """The stages of a step: ADMM and retraining, or the one stage of a rival, which gets the epochs of both.
 
-    `magnitude` spends ADMM's epochs on retraining too, so that both methods train equally long. Sources:
-    1804.03294, Section 4 (ADMM); 1510.00149, Section 2 (magnitude).
+    "magnitude" and "snap", one thing under two names, project the weights at once and retrain;
+    "incremental" and "straight-through": see `rivals`. Sources: 1804.03294, Section 4 (ADMM);
+    1510.00149, Section 2 (magnitude).
     """
     shared = _shared(recipe) | ({"distill": recipe["distill"]} if "distill" in recipe else {})
     shared |= {name: step[name] for name in recipes.BUDGETS if name in step}
     if recipe["method"] == "admm":
         return [Stage(name, {**shared, **step[name]}) for name in ("admm", "retrain")]
     epochs = step["admm"]["epochs"] + step["retrain"]["epochs"]
-    return [Stage("magnitude", {**shared, **step["retrain"], "epochs": epochs})]
+    return [Stage(recipe["method"], {**shared, **step["retrain"], "epochs": epochs})]
 
 
 def _shared(recipe: Recipe) -> dict[str, Any]:
@@ -112,46 +116,80 @@ class Runner:
                 "val_accuracy": [round(epoch.val_accuracy, 2) for epoch in history],
             }
             _keep(network, file, origin)
-            unfinished.unlink(missing_ok=True)
+            for part in self.folder.glob(f"{unfinished.name}*"):
+                part.unlink(missing_ok=True)
             file.with_suffix(".commits").unlink(missing_ok=True)  # another run may have shared the stage
         return Done(stage, *_kept(file, self.model))
 
     def _run(self, path: list[Done], stage: Stage, network: nn.Module, unfinished: Path) -> list[Epoch]:
-        """One stage, on `network`, in place; what was pruned before it stays so (masked ADMM)."""
+        """One stage, on `network`, in place; what was pruned before stays so (masked ADMM), and layers
+        quantized before keep their pattern.
+        """
         settings, admm, trained = stage.settings, None, network
         before = sum(each.stage.settings["epochs"] for each in path)
+        sets = recipes.sets(settings, network) if stage.name not in ("dense", "retrain") else {}
         _hold_zeros(network)
-        if stage.name == "magnitude":
-            ADMM(network, recipes.sets(settings, network)).finalize()
+        _hold_values([each.stage for each in path], stage, network)
+        if stage.name in ("magnitude", "snap"):
+            ADMM(network, sets).finalize()
+        elif stage.name == "straight-through":
+            straight_through(network, sets)
         if "dropout" in settings:
             trained = with_dropout(network, settings["dropout"])
         elif settings.get("shrink"):
             trained = shrink(network)
         if stage.name == "admm":
-            sets = {key: _fitted(each, key, trained) for key, each in recipes.sets(settings, network).items()}
             growth = settings.get("rho_growth")  # or else `balance` moves rho
             schedule = growth and geometric(1, growth, settings["epochs"])
-            admm = ADMM(trained, sets, settings["rho"], schedule, settings.get("balance"))
-        history = fit(
-            trained,
-            self.images,
-            settings["epochs"],
-            admm=admm,
-            lr=settings["lr"],
-            teacher=Teacher(path[0].network, **settings["distill"]) if "distill" in settings else None,
-            batch_size=settings["batch_size"],
-            augment=data.shifts(settings["shift_pixels"]) if settings["shift_pixels"] else None,
-            precision=settings["precision"],
-            seed=1000 * self.seed + before,
-            resume=unfinished,
-            progress=_told(self.report, stage.name),
-        )
+            fitted = {key: _fitted(each, key, trained) for key, each in sets.items()}
+            admm = ADMM(trained, fitted, settings["rho"], schedule, settings.get("balance"))
+        history: list[Epoch] = []
+        for share, epochs in _shares(stage):
+            if stage.name == "incremental":
+                freeze_nearest(network, sets, share)
+            history += fit(
+                trained,
+                self.images,
+                epochs,
+                admm=admm,
+                lr=settings["lr"],
+                teacher=Teacher(path[0].network, **settings["distill"]) if "distill" in settings else None,
+                batch_size=settings["batch_size"],
+                augment=data.shifts(settings["shift_pixels"]) if settings["shift_pixels"] else None,
+                precision=settings["precision"],
+                seed=1000 * self.seed + before + len(history),
+                resume=f"{unfinished}-{share:g}" if share < 1 else unfinished,
+                progress=_told(self.report, stage.name),
+            )
         if admm is not None:
             admm.finalize()
         if settings.get("shrink"):
             expand(trained, network)
         bake(network)
         return history
+
+
+def _shares(stage: Stage) -> list[tuple[float, int]]:
+    """The parts of a stage: the share of each level that is frozen before it, and its epochs."""
+    epochs = stage.settings["epochs"]
+    if stage.name != "incremental":
+        return [(1.0, epochs)]
+    ends = [round(epochs * part / len(SHARES)) for part in range(len(SHARES) + 1)]
+    return [(share, last - first) for share, (first, last) in zip(SHARES, pairwise(ends), strict=True)]
+
+
+def _hold_values(before: list[Stage], stage: Stage, network: nn.Module) -> None:
+    """Hold the layers that were quantized by the pattern of their values, but for those that `stage`
+    quantizes anew.
+    """
+    done = {}
+    for each in [*before, stage] if stage.name == "retrain" else before:
+        done |= recipes.sets(each.settings, network) if "sets" in each.settings else {}
+    anew = stage.settings.get("sets", {}) if stage.name != "retrain" else {}
+    for name in done.keys() - anew.keys():
+        owner = resolve(network, name)
+        weight = getattr(*owner).detach().clone()
+        hold(*owner, weight, done[name].hold(weight))
 
 
 @torch.no_grad()
@@ -162,8 +200,10 @@ def _hold_zeros(network: nn.Module) -> None:
             hold(*resolve(network, name), weight.clone(), Mask(weight != 0))
 
 
-def _fitted(each: Sparse, key: Key, network: nn.Module) -> Sparse:
+def _fitted(each: Constraint, key: Key, network: nn.Module) -> Constraint:
     """The set, or all there is where shrinking has left a layer with less than its budget."""
+    if not isinstance(each, Sparse):
+        return each
     shapes = [getattr(*resolve(network, name)).shape for name in ([key] if isinstance(key, str) else key)]
     return replace(each, keep=min(each.keep, groups.count(groups.joined(shapes), each.by)))
 

@@ -39,6 +39,10 @@ def allocated(rule, ratio):
     return {"keep": None, "allocation": {"rule": rule, "ratio": ratio}}
 
 
+def quantized(sets):
+    return {"keep": None, "sets": sets}
+
+
 def written(folder, **changes):
     recipe = {**TINY, **changes}
     path = folder / f"{TINY['name']}.yaml"
@@ -58,7 +62,7 @@ def elsewhere(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"method": "magic"}, "method must be one of admm, magnitude"),
+        ({"method": "magic"}, "method must be one of admm, magnitude, snap, incremental, straight-through"),
         ({"track": "both"}, "track must be one of"),
         ({"model": "lenet7"}, "model must be one of lenet5, lenet300"),
         ({"dataset": "mnits"}, "dataset must be one of"),
@@ -77,7 +81,7 @@ def elsewhere(tmp_path, monkeypatch):
         ({"admm": {"epochs": 2}}, "admm needs exactly"),
         ({"steps": []}, "keep belongs into each of the steps"),
         ({"keep": None, "admm": None, "retrain": None, "steps": []}, "steps names no step"),
-        (stepped(7), "step 1: a step is a mapping of keep, by, allocation, admm, retrain, not 7"),
+        (stepped(7), "step 1: a step is a mapping of keep, by, allocation, sets, admm, retrain, not 7"),
         (stepped({"keep": {}}), "step 1: the field 'admm' is missing"),
         (stepped(STEP, {**STEP, "lr": 1}), "step 2: unknown field 'lr'"),
         ({"keep": None}, "give either keep, .* or allocation"),
@@ -88,6 +92,21 @@ def elsewhere(tmp_path, monkeypatch):
         (allocated(["lamp"], 20), "rule must be one of"),
         ({"admm": {"epochs": 2, "lr": 1, "rho": 1, "balance": 1}}, "balance is a ratio of residuals above 1"),
         ({**allocated("lamp", 5), "by": "filter"}, "rules count single weights"),
+        (quantized(7), "sets must be a dict, but is 7"),
+        (quantized({}), "sets names no layer"),
+        (quantized({"fc1.weight": {"bits": 3}}), "fc1.weight needs a set, as in .set: levels, bits: 3."),
+        (quantized({"fc1.weight": {"set": "octal"}}), "set must be one of clusters, levels, powers, ternary"),
+        (quantized({"fc1.weight": {"set": "levels", "bits": 0}}), "bits is a whole number from 1 to 16"),
+        (quantized({"fc1.weight": {"set": "binary", "bits": 1}}), "unexpected keyword argument 'bits'"),
+        (quantized({"fc11.weight": {"set": "binary"}}), "did you mean 'fc1.weight'"),
+        ({**quantized({"fc1.weight": {"set": "binary"}}), "by": "filter"}, "by= has no place beside them"),
+        (
+            {
+                **quantized({"fc1.weight": {"set": "binary"}}),
+                "retrain": {"epochs": 2, "lr": 1, "shrink": True},
+            },
+            "shrink is for pruned networks",
+        ),
         ({"by": "row"}, "unknown view by='row'"),
         ({"by": "filter", "keep": {"fc1.weight": 301}}, "keep=301 is more than its 300 filters"),
         ({"search": {"width": 1}}, "width models are pruned first, and then one step at least"),
@@ -323,6 +342,72 @@ def test_a_rule_allocates_when_the_weights_are_there(elsewhere, rule):
     assert sum(kept.values()) == 266_200 // 50
     chosen = {name: each.keep for name, each in al.allocation.by_magnitude(dense, 50).items()}
     assert (kept == chosen) == (rule == "magnitude")
+
+
+LAYERS = ("fc1.weight", "fc2.weight", "fc3.weight")
+
+
+@pytest.mark.parametrize("method", ["admm", "snap", "incremental", "straight-through"])
+@pytest.mark.parametrize(
+    "each", [{"set": "clusters", "bits": 2}, {"set": "levels", "bits": 2}, {"set": "binary"}]
+)
+def test_every_way_of_quantizing_ends_in_few_values(elsewhere, method, each):
+    recipe = recipes.read(written(elsewhere, method=method, **quantized(dict.fromkeys(LAYERS, each))))
+    (dense, _), *_, (network, origin) = trained(recipe, 0, data.load("digits"))
+    total = recipe["admm"]["epochs"] + recipe["retrain"]["epochs"]
+    assert len(origin["loss"]) == (recipe["retrain"]["epochs"] if method == "admm" else total)
+    for name in LAYERS:
+        weight = network.get_parameter(name)
+        assert len(weight.unique()) <= 2 ** each.get("bits", 1)
+        assert not torch.equal(weight, dense.get_parameter(name))
+    assert list((elsewhere / "cache").glob("*.unfinished*")) == []
+
+
+def test_layers_quantized_in_one_step_keep_their_signs_in_the_next(elsewhere):
+    binary = {"set": "binary"}
+    first = {**STEP, "sets": {"fc2.weight": binary}}
+    last = {**STEP, "sets": {"fc1.weight": binary, "fc3.weight": binary}}
+    both = [{name: step[name] for name in step if name != "keep"} for step in (first, last)]
+    recipe = recipes.read(written(elsewhere, **stepped(*both)))
+    _, _, (between, _), _, (network, _) = trained(recipe, 0, data.load("digits"))
+    assert len(between.fc1.weight.unique()) > 1000
+    for name in LAYERS:
+        assert len(network.get_parameter(name).abs().unique()) == 1
+    assert torch.equal(network.fc2.weight.sign(), between.fc2.weight.sign())
+    assert not torch.equal(network.fc2.weight, between.fc2.weight)  # its magnitude goes on training
+
+
+def test_pruned_then_clustered_keeps_both(elsewhere):
+    clusters = {name: {"set": "clusters", "bits": 2} for name in LAYERS}
+    last = {"sets": clusters, "admm": STEP["admm"], "retrain": STEP["retrain"]}
+    recipe = recipes.read(written(elsewhere, **stepped(STEP, last)))
+    *_, (network, _) = trained(recipe, 0, data.load("digits"))
+    for name in LAYERS:
+        weight = network.get_parameter(name)
+        assert int(weight.count_nonzero()) == STEP["keep"][name]
+        assert len(weight[weight != 0].unique()) <= 4
+
+
+def test_a_killed_incremental_run_ends_as_one_that_was_not(elsewhere, monkeypatch):
+    recipe = recipes.read(
+        written(elsewhere, method="incremental", **quantized({"fc1.weight": {"set": "levels", "bits": 2}}))
+    )
+    whole = trained(recipe, 0, data.load("digits"), home=elsewhere / "whole")[-1]
+    calls, fit = [], stages.fit
+
+    def dies(*args, **kwargs):
+        calls.append(kwargs)
+        if len(calls) == 4:  # the dense network and two of four shares are done
+            raise KeyboardInterrupt
+        return fit(*args, **kwargs)
+
+    monkeypatch.setattr(stages, "fit", dies)
+    with pytest.raises(KeyboardInterrupt):
+        trained(recipe, 0, data.load("digits"), home=elsewhere / "killed")
+    monkeypatch.setattr(stages, "fit", fit)
+    again = trained(recipe, 0, data.load("digits"), home=elsewhere / "killed")[-1]
+    assert torch.equal(again[0].fc1.weight, whole[0].fc1.weight)
+    assert again[1]["loss"] == whole[1]["loss"]
 
 
 def test_methods_see_the_same_batches_in_the_same_order(elsewhere, monkeypatch):
