@@ -22,7 +22,7 @@ def test_bench_runs():
     lines = found.stdout.splitlines()
     assert lines[0].startswith("1 threads on ")
     table = [line for line in lines if line.startswith("|")]
-    assert len(table) == 2 + 10 + 9
+    assert len(table) == 2 + 10 + 9 + 2
     for line in table[2:]:
         cells = line.split("|")
         low, high = map(float, cells[3].split("–"))
