@@ -1,4 +1,4 @@
-"""The command line: `admm notebooks`, `admm run RECIPE...`, `admm table`."""
+"""The command line: `admm notebooks`, `admm run RECIPE...`, `admm study STUDY...`, `admm table`."""
 
 import argparse
 import ast
@@ -51,6 +51,12 @@ def _parser() -> argparse.ArgumentParser:
                            "is trained again, and a second call goes on where one stopped")  # fmt: skip
     runs.set_defaults(command=_run)
 
+    study = commands.add_parser("study", help="run studies of k-means and write their records")
+    study.add_argument("studies", nargs="+", type=Path, metavar="STUDY")
+    study.add_argument("--seed", dest="seeds", action="append", type=int,
+                       help="instead of the study's seeds; may be repeated")  # fmt: skip
+    study.set_defaults(command=_study)
+
     table = commands.add_parser("table", help="print the results table made from the records")
     table.add_argument("--readme", action="store_true", help="write it into README.md as well")
     table.set_defaults(command=_table)
@@ -88,6 +94,14 @@ def _run(options: argparse.Namespace) -> int:
     from . import pipelines
 
     pipelines.run_recipes(options.recipes, options.seeds, report=print, home=options.home)
+    return 0
+
+
+def _study(options: argparse.Namespace) -> int:
+    from . import studies
+
+    for path in options.studies:
+        studies.run(path, options.seeds, report=print)
     return 0
 
 

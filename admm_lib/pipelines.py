@@ -12,14 +12,14 @@ from .recipes import Recipe
 from .stages import Done, Report, Runner
 
 
-def _silent(line: str) -> None:
+def silent(line: str) -> None:
     """The report that nobody reads."""
 
 
 def run_recipes(
     paths: Iterable[str | Path],
     seeds: list[int] | None = None,
-    report: Report = _silent,
+    report: Report = silent,
     home: Path | None = None,
 ) -> None:
     """Run every recipe at its final seeds, or at those of them in `seeds`; finished ones are skipped.
@@ -64,7 +64,7 @@ def _finished(recipe: Recipe, home: Path | None) -> set[int]:
 
 
 def record_run(
-    recipe: Recipe, seed: int, report: Report = _silent, home: Path | None = None
+    recipe: Recipe, seed: int, report: Report = silent, home: Path | None = None
 ) -> dict[str, Any]:
     """One seed of a recipe: train, compress, write the file, read it, and only then read the test set.
 
@@ -113,7 +113,7 @@ def record_run(
 
 
 def train(
-    recipe: Recipe, seed: int, images: data.Data, report: Report = _silent, home: Path | None = None
+    recipe: Recipe, seed: int, images: data.Data, report: Report = silent, home: Path | None = None
 ) -> tuple[list[Done], list[dict[str, Any]]]:
     """The finished stages, from the dense network to the last step's, and what a tree search tried."""
     folder = home / "cache" if home else cache_folder()

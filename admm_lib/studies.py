@@ -1,0 +1,165 @@
+"""Studies of k-means: many short trainings of centroids from one network, data/studies/NAME.yaml.
+
+The record, NAME.json beside it, is written by the run: per seed and arm the squared error, and the accuracy
+before and after its centroids were trained.
+"""
+
+import copy
+import json
+from collections.abc import Iterable
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import nn
+
+from . import codec, data, pipelines, recipes, records, stages
+from .allocation import prunable
+from .evaluation import evaluate
+from .names import resolve
+from .parametrizations import hold
+from .quantization import Clusters
+from .stages import Report, Runner
+from .training import fit
+
+Study = dict[str, Any]
+Arm = dict[str, Any]  # bits and init
+FIELDS = {"name": str, "title": str, "base": str, "start": str, "seeds": list, "arms": list, "train": dict}
+HOME = data.HOME / "studies"
+
+
+def read(path: str | Path) -> Study:
+    """A study, checked: its fields, its base recipe, seeds of that, and every arm.
+
+    `start` is the base's "dense" network or its "pruned" one, whose zeros are kept apart; each of `arms`
+    lists bits and starts, and means all their pairs. Raises ValueError naming the file and the problem.
+    """
+    path = Path(path)
+    study = yaml.safe_load(path.read_text())
+    if not isinstance(study, dict) or {name: type(each) for name, each in study.items()} != FIELDS:
+        raise ValueError(f"{path.name}: a study has the fields {', '.join(FIELDS)}, each of its type")
+    if study["name"] != path.stem or study["start"] not in ("dense", "pruned"):
+        raise ValueError(f"{path.name}: name must be the file's, and start dense or pruned")
+    base = recipes.read(data.HOME / "recipes" / f"{study['base']}.yaml")
+    if odd := set(study["seeds"]) - set(base["seeds"]):
+        raise ValueError(f"{path.name}: {sorted(odd)} are not final seeds of {study['base']}")
+    if set(study["train"]) != {"epochs", "lr"}:
+        raise ValueError(f"{path.name}: train needs exactly epochs, lr")
+    try:
+        for arm in arms(study):
+            Clusters(**arm)
+    except (TypeError, ValueError, KeyError) as error:
+        raise ValueError(f"{path.name}: arms: {error}") from None
+    return study
+
+
+def arms(study: Study) -> list[Arm]:
+    """Every pair of bits and start, in order."""
+    pairs = [product(each["init"], each["bits"]) for each in study["arms"]]
+    return [{"bits": bits, "init": init} for each in pairs for init, bits in each]
+
+
+def run(
+    path: str | Path,
+    seeds: Iterable[int] | None = None,
+    report: Report = pipelines.silent,
+    folder: Path | None = None,
+) -> None:
+    """Run a study at its seeds, or at those of them in `seeds`; each finished arm is recorded at once, and
+    those recorded are skipped. The record goes to `folder`, by default that of the studies.
+    """
+    study = read(path)
+    if odd := set(seeds or ()) - set(study["seeds"]):
+        raise ValueError(f"{study['name']}: {sorted(odd)} are not seeds of the study: {study['seeds']}")
+    recipe = recipes.read(data.HOME / "recipes" / f"{study['base']}.yaml")
+    images = data.load(recipe["dataset"])
+    target = (folder or HOME) / f"{study['name']}.json"
+    for seed in seeds or study["seeds"]:
+        done = _arms_done(_record(target, study), seed)
+        left = [arm for arm in arms(study) if arm not in done]
+        network = _start(study, recipe, seed, images, report) if left else None
+        for arm in left:
+            found = _trained(network, arm, study["train"], recipe, seed, images)
+            _add(target, study, seed, network, images, found)
+            before, after = found["before"]["val"], found["after"]["val"]
+            report(f"{study['name']} seed {seed}, {arm}: validation {before:.2f}% -> {after:.2f}%")
+        if not left:
+            report(f"{study['name']} seed {seed}: recorded already")
+
+
+def _record(target: Path, study: Study) -> dict[str, Any]:
+    """The record so far; ValueError where it was made by another study of that name."""
+    if not target.exists():
+        return {"study": study, "runs": []}
+    record = json.loads(target.read_text())
+    if {**record["study"], "seeds": None} != {**study, "seeds": None}:
+        raise ValueError(f"the record {target.name} was made by another study: rename this one, or delete it")
+    return record
+
+
+def _arms_done(record: dict[str, Any], seed: int) -> list[Arm]:
+    found = [each for each in record["runs"] if each["seed"] == seed]
+    return [{name: arm[name] for name in ("bits", "init")} for each in found for arm in each["arms"]]
+
+
+def _add(
+    target: Path, study: Study, seed: int, network: nn.Module, images: data.Data, found: dict[str, Any]
+) -> None:
+    """Record one finished arm."""
+    record = _record(target, study)
+    mine = next((each for each in record["runs"] if each["seed"] == seed), None)
+    if mine is None:
+        start = {"val": _accuracy(network, images.val), "test": _accuracy(network, images.test)}
+        mine = {"seed": seed, "start": start, "provenance": records.provenance(), "arms": []}
+        record["runs"] = sorted([*record["runs"], mine], key=lambda each: each["seed"])
+    mine["arms"].append({**found, "commit": records.provenance()["commit"]})
+    target.parent.mkdir(parents=True, exist_ok=True)
+    records.write_atomically(target, json.dumps({**record, "study": study}, indent=1) + "\n")
+
+
+def _start(study: Study, recipe: recipes.Recipe, seed: int, images: data.Data, report: Report) -> nn.Module:
+    """The network that every arm starts from: the base's dense one, or what its committed file holds."""
+    if study["start"] == "pruned":
+        recorded = records.read(study["base"])["runs"]
+        file = next(each["file"] for each in recorded if each["seed"] == seed)
+        return codec.load(data.HOME.parent / file)
+    runner = Runner(recipe["model"], seed, images, report, pipelines.cache_folder())
+    return runner.go_on([], stages.dense(recipe))[0].network
+
+
+def _trained(
+    network: nn.Module, arm: Arm, train: dict[str, Any], recipe: recipes.Recipe, seed: int, images: data.Data
+) -> dict[str, Any]:
+    """One arm: the weights clustered, scored, their centroids trained, scored again."""
+    model, error = copy.deepcopy(network), 0.0
+    each = Clusters(**arm, seed=seed)
+    for name in prunable(network):
+        owner = resolve(model, name)
+        weight = getattr(*owner).detach().clone()
+        clustered = each.project(weight)
+        error += float((weight - clustered).double().square().sum())
+        hold(*owner, clustered, each.hold(clustered))
+    before = {"val": _accuracy(model, images.val), "test": _accuracy(model, images.test)}
+    history = fit(
+        model, images, train["epochs"], lr=train["lr"], batch_size=recipe["batch_size"],
+        precision=recipe["precision"], seed=1000 * seed + recipes.epochs(recipe),
+    )  # fmt: skip
+    test = evaluate(model, images.test)
+    after = {"val": _accuracy(model, images.val), "test": round(test.accuracy, 4)}
+    seconds = round(sum(epoch.seconds for epoch in history), 1)
+    correct = records.pack_bits(test.correct)
+    return {
+        **arm,
+        "error": error,
+        "before": before,
+        "after": after,
+        "seconds": seconds,
+        "test_correct": correct,
+    }
+
+
+@torch.no_grad()
+def _accuracy(model: nn.Module, split: data.Split) -> float:
+    return round(evaluate(model, split).accuracy, 4)

@@ -1,0 +1,135 @@
+"""Studies of k-means: checked before work, recorded arm by arm, resumed."""
+
+import json
+
+import pytest
+import yaml
+
+from admm_lib import data, records, studies
+from admm_lib.__main__ import main
+
+BASE = {
+    "name": "base", "title": "a test", "model": "lenet300", "dataset": "digits", "track": "from-lenet300",
+    "method": "admm", "seeds": [107, 108], "shift_pixels": 0, "batch_size": 64, "precision": "32-true",
+    "dense": {"epochs": 3, "lr": 0.002}, "keep": {"fc1.weight": 3000, "fc2.weight": 900, "fc3.weight": 300},
+    "admm": {"epochs": 1, "lr": 0.001, "rho": 0.001, "rho_growth": 10}, "retrain": {"epochs": 1, "lr": 0.002},
+}  # fmt: skip
+STUDY = {
+    "name": "few", "title": "a test", "base": "base", "start": "dense", "seeds": [107],
+    "arms": [{"init": ["forgy", "linear"], "bits": [2]}, {"init": ["optimal"], "bits": [1]}],
+    "train": {"epochs": 1, "lr": 0.001},
+}  # fmt: skip
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "HOME", tmp_path / "data")
+    monkeypatch.setattr(studies, "HOME", tmp_path / "data" / "studies")
+    monkeypatch.setattr(records, "FOLDER", tmp_path / "data" / "records")
+    monkeypatch.setenv("ADMM_CACHE", str(tmp_path / "cache"))
+    for folder in ("recipes", "studies"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+    (tmp_path / "data" / "recipes" / "base.yaml").write_text(yaml.safe_dump(BASE))
+    return tmp_path
+
+
+def written(home, **changes):
+    path = home / "data" / "studies" / "few.yaml"
+    study = {name: each for name, each in {**STUDY, **changes}.items() if each is not None}
+    path.write_text(yaml.safe_dump(study))
+    return path
+
+
+def recorded(home):
+    return json.loads((home / "data" / "studies" / "few.json").read_text())
+
+
+def test_arms_are_all_pairs_in_order():
+    assert studies.arms(STUDY) == [
+        {"bits": 2, "init": "forgy"}, {"bits": 2, "init": "linear"}, {"bits": 1, "init": "optimal"}
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"title": None}, "a study has the fields name, title, base"),
+        ({"colour": "red"}, "a study has the fields"),
+        ({"seeds": 107}, "a study has the fields"),
+        ({"name": "other"}, "name must be the file's"),
+        ({"start": "wet"}, "start dense or pruned"),
+        ({"seeds": [1]}, r"\[1\] are not final seeds of base"),
+        ({"train": {"epochs": 1}}, "train needs exactly epochs, lr"),
+        ({"arms": [{"init": ["lineer"], "bits": [2]}]}, "arms: unknown start init='lineer'"),
+        ({"arms": [{"init": ["linear"], "bits": [0]}]}, "arms: bits is a whole number"),
+        ({"arms": [{"init": ["linear"]}]}, "arms: 'bits'"),
+    ],
+)
+def test_a_wrong_study_is_refused_with_the_reason(home, changes, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        studies.read(written(home, **changes))
+    assert str(caught.value).startswith("few.yaml: ")
+
+
+@pytest.mark.parametrize("path", sorted(studies.HOME.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_committed_studies_are_in_order(path):
+    studies.read(path)
+
+
+def test_every_arm_is_recorded_before_and_after(home):
+    path, told = written(home), []
+    studies.run(path, report=told.append)
+    (run,) = recorded(home)["runs"]
+    assert [(arm["init"], arm["bits"]) for arm in run["arms"]] == [
+        ("forgy", 2),
+        ("linear", 2),
+        ("optimal", 1),
+    ]
+    images = data.load("digits")
+    for arm in run["arms"]:
+        correct = records.unpack_bits(arm["test_correct"], len(images.test))
+        assert 100 * correct.float().mean().item() == pytest.approx(arm["after"]["test"], abs=1e-3)
+        assert arm["error"] > 0
+        assert arm["before"] != arm["after"]
+    assert run["start"]["test"] > 80
+    assert any("forgy" in line and "->" in line for line in told)
+
+
+def test_a_stopped_study_goes_on_and_a_finished_one_is_left_alone(home, monkeypatch):
+    path = written(home)
+    studies.run(path)
+    whole = recorded(home)
+    (home / "data" / "studies" / "few.json").unlink()
+    train, calls = studies._trained, []
+
+    def dies(*args):
+        calls.append(args)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return train(*args)
+
+    monkeypatch.setattr(studies, "_trained", dies)
+    with pytest.raises(KeyboardInterrupt):
+        studies.run(path)
+    assert len(recorded(home)["runs"][0]["arms"]) == 2
+    studies.run(path)
+    assert len(calls) == 4
+    for mine, other in zip(recorded(home)["runs"][0]["arms"], whole["runs"][0]["arms"], strict=True):
+        assert {**mine, "seconds": 0} == {**other, "seconds": 0}
+    told = []
+    studies.run(path, report=told.append)
+    assert told == ["few seed 107: recorded already"]
+
+
+def test_the_pruned_network_is_that_of_the_committed_file(home):
+    assert main(["run", str(home / "data" / "recipes" / "base.yaml"), "--seed", "107"]) == 0
+    assert main(["study", str(written(home, start="pruned"))]) == 0
+    base, (run,) = records.read("base")["runs"][0], recorded(home)["runs"]
+    assert run["start"] == {"val": base["val_accuracy"], "test": base["test_accuracy"]}
+    assert main(["study", str(written(home, start="pruned")), "--seed", "105"]) == 2
+
+
+def test_a_changed_study_does_not_mix_with_old_arms(home):
+    studies.run(written(home))
+    with pytest.raises(ValueError, match=r"few\.json was made by another study"):
+        studies.run(written(home, train={"epochs": 2, "lr": 0.001}))
