@@ -9,6 +9,7 @@ All of it runs on the CPU, in double precision.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -16,7 +17,8 @@ from torch import Tensor
 
 from .line import Line, halfway, optimal_cuts
 
-ITERATIONS = 1000
+ITERATIONS = 10_000  # at most; each takes microseconds
+RANGE = 1e12  # of importance: beyond it differences of prefix sums lose the light values
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def kmeans(
     generator: torch.Generator | None = None,
     iterations: int = ITERATIONS,
 ) -> Clustering:
-    r"""Cluster `values` (any shape) by Lloyd's iteration from the start `init`, until no label changes.
+    r"""Cluster `values` (any shape) by Lloyd's iteration from `init`, until no label changes or `iterations`.
 
     Starts: "forgy" (k different values drawn at random), "density" (evenly spaced in the cumulative
     distribution), "linear" (evenly spaced from the least to the largest value), "k-means++" (drawn one
@@ -58,9 +60,13 @@ def kmeans(
     without a generator, and importance that does not fit. Source: 1510.00149, Sections 3.1 and 3.2.
     """
     check(clusters, init, generator)
+    if iterations < 0:
+        raise ValueError(f"iterations must not be negative, but is {iterations}")
     flat = _flat(values, "values")
     if flat.size == 0:
         raise ValueError("there are no values to cluster")
+    exponent = int(np.frexp(np.abs(flat).max())[1])
+    flat = np.ldexp(flat, -exponent)  # squares must neither overflow nor vanish
     weights = None if importance is None else _importance(importance, values)
     line = Line.of(flat, weights)
     if len(line.distinct) <= clusters:
@@ -71,13 +77,15 @@ def kmeans(
     labels = np.searchsorted(halfway(centroids), flat)  # side="left": the middle belongs to the lower one
     error = float(((flat - centroids[labels]) ** 2 * (1 if weights is None else weights)).sum())
     shaped = torch.from_numpy(labels).reshape(values.shape)
-    return Clustering(torch.from_numpy(centroids), shaped, error, iterated, relocated)
+    with np.errstate(over="ignore"):  # the square of 1e200 is infinite
+        error = float(np.ldexp(error, 2 * exponent))
+    return Clustering(torch.from_numpy(np.ldexp(centroids, exponent)), shaped, error, iterated, relocated)
 
 
 def check(clusters: int, init: str, generator: torch.Generator | None) -> None:
     """Raise ValueError where a clustering is asked for that there is not."""
-    if isinstance(clusters, bool) or not isinstance(clusters, int) or clusters < 1:
-        raise ValueError(f"clusters must be 1 or more, but is {clusters!r}")
+    if isinstance(clusters, bool) or not isinstance(clusters, Integral) or clusters < 1:
+        raise ValueError(f"clusters must be a whole number, 1 or more, but is {clusters!r}")
     if init not in STARTS:
         raise ValueError(f"unknown start init={init!r}: choose one of {', '.join(STARTS)}")
     if init in RANDOM and generator is None:
@@ -108,6 +116,7 @@ def _relocated(line: Line, centroids: np.ndarray, cuts: np.ndarray, empty: np.nd
     full = np.flatnonzero(cuts[1:] > cuts[:-1])
     ends = np.concatenate([line.points[cuts[full]], line.points[cuts[full + 1] - 1]])
     distances = np.abs(ends - np.tile(centroids[full], 2))
+    ends, distances = ends[distances > 0], distances[distances > 0]
     farthest = np.unique(ends[np.argsort(-distances, kind="stable")[: len(empty)]])
     if len(farthest) < len(empty):  # few clusters have points: any values that are not centroids yet
         others = np.setdiff1d(line.distinct, np.concatenate([centroids[full], farthest]))
@@ -174,4 +183,6 @@ def _importance(importance: Tensor, values: Tensor) -> np.ndarray:
     weights = _flat(importance, "importance")
     if weights.min() < 0 or weights.max() == 0:
         raise ValueError("importance must be 0 or more, and not 0 everywhere")
+    if weights.max() > RANGE * weights[weights > 0].min():
+        raise ValueError(f"importance ranges over more than a factor of {RANGE:g}: raise the least ones")
     return weights

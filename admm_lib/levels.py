@@ -9,34 +9,37 @@ import math
 
 import numpy as np
 
-GRID = 1024  # steps that are tried first
-EXACT = 1 << 14  # up to so many changes of a label, all are tried
+GRID = 1024  # steps that are tried first, or 32 per level where these are more
+EXACT = 1 << 17  # up to so many levels at all changes of a label, all are tried
+ROUNDS = 100  # of improvement; a handful is usual
 
 
 def best_step(magnitudes: np.ndarray, count: int) -> float:
     r"""The q > 0 that minimizes sum_i min_{1 <= l <= count} (m_i - l q)^2.
 
-    Between two changes of a label the best step is sum l m / sum l^2. Few weights: all such stretches are
-    tried, which finds the optimum; many: the best of `GRID` steps are improved until no label changes.
-    Source: the interval search of 1811.01907, Section 3.
+    Between two changes of a label the best step is sum l m / sum l^2. Few weights and levels: all such
+    stretches are tried, which finds the optimum; many: the best of `GRID` steps are improved until no label
+    changes. Source: the interval search of 1811.01907, Section 3.
     """
     m = np.sort(magnitudes)
     if count == 1:
         return float(m.mean())
     sums = np.concatenate([[0.0], np.cumsum(m)])
     halves = np.arange(1, count) + 0.5
-    if len(m) * len(halves) <= EXACT:
+    if len(m) * len(halves) * count <= EXACT:
         changes = np.unique(np.divide.outer(m, halves))
         tries = np.concatenate([[changes[0] / 2], (changes[1:] + changes[:-1]) / 2, [2 * changes[-1]]])
         steps, errors = _improved(m, sums, tries, count)
         return float(steps[errors.argmin()])
-    steps, errors = _improved(m, sums, np.geomspace(m.mean() / (2 * count), m[-1], GRID), count)
+    tries = np.geomspace(m.mean() / (2 * count), m[-1], max(GRID, 32 * count))
+    steps, errors = _improved(m, sums, tries, count)
     steps = steps[np.argsort(errors)[:16]]
-    while True:
+    for _ in range(ROUNDS):
         better, errors = _improved(m, sums, steps, count)
         if np.allclose(better, steps, rtol=1e-12, atol=0):
-            return float(better[errors.argmin()])
+            break
         steps = better
+    return float(better[errors.argmin()])
 
 
 def _improved(
@@ -51,8 +54,19 @@ def _improved(
     return cross / square, -(cross**2) / square
 
 
-def best_exponent(magnitudes: np.ndarray, count: int) -> int:
-    r"""The integer e for which the levels 2^e, 2^(e-1), ..., 2^(e-count+1) have the least squared error.
+def are_multiples(magnitudes: np.ndarray, count: int) -> bool:
+    """Whether all are whole multiples, up to `count`, of one number; in exact arithmetic."""
+    distinct = np.unique(magnitudes)
+    if len(distinct) > count:
+        return False
+    ratios = [each.as_integer_ratio() for each in distinct.tolist()]
+    common = max(denominator for _, denominator in ratios)  # all are powers of two
+    whole = [numerator * (common // denominator) for numerator, denominator in ratios]
+    return whole[-1] // math.gcd(*whole) <= count
+
+
+def best_exponent(magnitudes: np.ndarray, count: int, most: float = math.inf) -> int:
+    r"""The integer e, 2^e <= most, for which the levels 2^e, ..., 2^(e-count+1) have the least squared error.
 
     Beyond the exponents of the largest and of the least weight the error only grows, so that all of them are
     tried. Source: the power-of-two levels of 1811.01907, Section 3.
@@ -60,8 +74,9 @@ def best_exponent(magnitudes: np.ndarray, count: int) -> int:
     m = np.sort(magnitudes)
     sums = np.concatenate([[0.0], np.cumsum(m)])
     first, last = math.floor(math.log2(m[0])), math.ceil(math.log2(m[-1])) + count
+    last = min(last, math.frexp(most)[1] - 1) if math.isfinite(most) else last
     errors = {}
-    for top in range(first, last + 1):
+    for top in range(min(first, last), last + 1):
         levels = np.exp2(np.arange(top - count + 1, top + 1, dtype=float))
         inner = np.searchsorted(m, (levels[1:] + levels[:-1]) / 2, side="right")
         edges = np.concatenate([[0], inner, [len(m)]])

@@ -125,19 +125,19 @@ class StraightThrough(nn.Module):
 
     def __init__(self, weight: Tensor, project: Callable[[Tensor], Tensor], every: int = 100) -> None:
         super().__init__()
-        self.project, self.every, self._steps = project, every, 0
+        self.project, self.every, self.steps = project, every, 0
         self.register_buffer("mask", weight.detach() != 0)
-        self.register_buffer("levels", self._found(weight.detach()))
+        self.levels = self._found(weight.detach())
 
     def _found(self, weight: Tensor) -> Tensor:
         nearest = self.project(torch.where(self.mask, weight, 0))
-        return nearest[self.mask].unique()
+        return nearest[self.mask].unique() if bool(self.mask.any()) else nearest.new_zeros(1)
 
     def forward(self, original: Tensor) -> Tensor:
         free = original.detach()
         if self.training and torch.is_grad_enabled():
-            self._steps += 1
-            if self._steps % self.every == 0:
+            self.steps += 1
+            if self.steps % self.every == 0:
                 self.levels = self._found(free)
         nearest = torch.where(self.mask, nearest_level(free, self.levels), 0)
         return nearest + (original - free)  # the second term is zero, and carries the gradient
@@ -145,6 +145,14 @@ class StraightThrough(nn.Module):
     def right_inverse(self, weight: Tensor) -> Tensor:
         """The free weights, at first those given."""
         return weight
+
+    def get_extra_state(self) -> Tensor:
+        """Steps and levels, of which there may be more or fewer than at first, for a checkpoint."""
+        return torch.cat([self.levels.new_tensor([self.steps], dtype=torch.float64), self.levels.double()])
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """What `get_extra_state` gave."""
+        self.steps, self.levels = int(state[0]), state[1:].to(self.levels)
 
 
 def original(module: nn.Module, tensor_name: str) -> nn.Parameter:

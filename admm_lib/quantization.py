@@ -1,18 +1,42 @@
 r"""Constraint sets of few values: clusters, equally distant levels, powers of two, ternary, binary.
 
 In all of them **zeros stay zero**: a weight that is exactly zero was pruned, belongs to none of the values,
-and takes no part in finding them. The values are found anew by every projection, so that ADMM re-centres
-them at each iteration. `per="channel"` finds them for each filter (each output) by itself.
+and takes no part in finding them. "Nearest" below is among the tensors with these zeros. The values are found
+anew by every projection, so that ADMM re-centres them at each iteration. `per="channel"` finds them for
+each filter (each output) by itself. What is in a set already is left as it is, bit for bit.
 """
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from . import kmeans, levels, parametrizations
+
+
+class _Grain(NamedTuple):
+    """What a dtype can hold: significant bits, and its smallest and largest number, on some scale."""
+
+    digits: int
+    least: float
+    most: float
+
+    @classmethod
+    def of(cls, dtype: torch.dtype, exponent: int) -> "_Grain":
+        """On the scale of weights divided by 2^exponent."""
+        info = torch.finfo(dtype)
+        digits = 1 - round(math.log2(info.eps))
+        most = math.ldexp(info.max, -exponent) if exponent > 0 else math.inf
+        return cls(digits, math.ldexp(info.tiny * info.eps, -exponent), most)
+
+    def step(self, q: float, largest: int) -> float:
+        """The number closest to q of which all multiples up to `largest` can be held exactly."""
+        digits = max(1, min(24, self.digits) - (largest - 1).bit_length())
+        unit = max(math.ldexp(1.0, math.frexp(q)[1] - digits), self.least)
+        return max(round(q / unit), 1) * unit
 
 
 class _FewValues:
@@ -30,15 +54,18 @@ class _FewValues:
         if not bool(weight.isfinite().all()):
             raise ValueError("a weight that is NaN or infinite has no nearest value")
         values = weight.detach().cpu().double().numpy()
+        exponent = math.frexp(np.abs(values).max(initial=0.0))[1]
+        grain = _Grain.of(weight.dtype, exponent)
+        values = np.ldexp(values, -exponent)  # squares must neither overflow nor vanish
         result = np.zeros(values.shape)
         rows = (values, result) if self.per == "channel" else (values[None], result[None])
         for row, out in zip(*rows, strict=True):
             kept = row != 0
             if kept.any():
-                out[kept] = self._snap(row[kept], weight.dtype)
-        return torch.empty_like(weight).copy_(torch.from_numpy(result))
+                out[kept] = self._snap(row[kept], grain)
+        return torch.empty_like(weight).copy_(torch.from_numpy(np.ldexp(result, exponent)))
 
-    def _snap(self, values: np.ndarray, dtype: torch.dtype) -> np.ndarray:
+    def _snap(self, values: np.ndarray, grain: _Grain) -> np.ndarray:
         raise NotImplementedError
 
 
@@ -47,10 +74,11 @@ class Clusters(_FewValues):
     r"""Every nonzero weight is one of 2^bits values, whichever are best: {Z : |{Z_i != 0}| <= 2^bits}.
 
     The projection is k-means in one dimension, from the start `init`: the nearest point of the set for
-    "optimal", a local optimum for the others (see `kmeans.kmeans`; `seed` is that of the random ones).
-    Fewer distinct weights than 2^bits stay as they are. Held by a codebook, which goes on training. Raises
-    ValueError for bits outside 1 to 16, an unknown start, and an unknown `per`. Sources: 1811.01907,
-    Section 3 (clusters inside ADMM); 1510.00149, Section 3 (the codebook).
+    "optimal" (see `line.optimal_cuts`), a local optimum for the others (`seed` is that of the random ones).
+    A centroid may come out as zero, and prunes its weights then. Held by a codebook, which goes on
+    training. Raises ValueError for bits outside 1 to 8, an unknown start, an unknown `per`, and a seed that
+    is not a whole number. Sources: 1811.01907, Section 3 (clusters inside ADMM); 1510.00149, Section 3
+    (the codebook).
     """
 
     bits: int
@@ -61,8 +89,10 @@ class Clusters(_FewValues):
     def __post_init__(self) -> None:
         _check(self.bits, self.per)
         kmeans.check(2**self.bits, self.init, torch.Generator())
+        if type(self.seed) is not int:
+            raise ValueError(f"seed is a whole number, but is {self.seed!r}")
 
-    def _snap(self, values: np.ndarray, dtype: torch.dtype) -> np.ndarray:
+    def _snap(self, values: np.ndarray, grain: _Grain) -> np.ndarray:
         generator = torch.Generator().manual_seed(self.seed)
         found = kmeans.kmeans(torch.from_numpy(values), 2**self.bits, self.init, generator=generator)
         return found.centroids[found.labels].numpy()
@@ -76,10 +106,11 @@ class Clusters(_FewValues):
 class Levels(_FewValues):
     r"""Every nonzero weight is one of the levels -mq, ..., -q, q, ..., mq: equally distant, m = 2^(bits-1).
 
-    The projection finds q > 0 with the least squared error (`levels.best_step`), rounded so that all
-    levels are exact in the weight's dtype, and takes each weight to its nearest level, from halfway to the
-    one nearer to zero. Raises ValueError for bits outside 1 to 16 and an unknown `per`. Source: 1811.01907,
-    Section 3; no level is zero, because zeros are what pruning made.
+    The projection finds q > 0 with the least squared error (`levels.best_step`, which says how surely),
+    rounded so that all levels are exact in the weight's dtype (in float32 to one part in 2^(25-bits), in
+    bfloat16 only in 2^(9-bits)), and takes each weight to its nearest level, from halfway to the one nearer
+    to zero. Raises ValueError for bits outside 1 to 8 and an unknown `per`. Source: 1811.01907, Section 3;
+    no level is zero, because zeros are what pruning made.
     """
 
     bits: int
@@ -88,10 +119,15 @@ class Levels(_FewValues):
     def __post_init__(self) -> None:
         _check(self.bits, self.per)
 
-    def _snap(self, values: np.ndarray, dtype: torch.dtype) -> np.ndarray:
+    def _snap(self, values: np.ndarray, grain: _Grain) -> np.ndarray:
         m, count = np.abs(values), 2 ** (self.bits - 1)
-        q = _short(levels.best_step(m, count), dtype, self.bits - 1)
-        return np.copysign(q * np.clip(np.ceil(m / q - 0.5), 1, count), values)
+        if levels.are_multiples(m, count):
+            return values
+        q = grain.step(levels.best_step(m, count), count)
+        labels = np.clip(np.ceil(m / q - 0.5), 1, count)
+        if q * labels.max() > grain.most:  # rounded up, beyond the dtype's largest number
+            labels = np.minimum(labels, grain.most // q)
+        return np.copysign(q * labels, values)
 
     def hold(self, weight: Tensor) -> nn.Module:
         """The weights as they are."""
@@ -111,12 +147,13 @@ class PowerOfTwo(_FewValues):
     per: str = "layer"
 
     def __post_init__(self) -> None:
-        _check(self.bits, self.per, most=8)  # 2^7 exponents are about as many as a float has
+        _check(self.bits, self.per)
 
-    def _snap(self, values: np.ndarray, dtype: torch.dtype) -> np.ndarray:
+    def _snap(self, values: np.ndarray, grain: _Grain) -> np.ndarray:
         m, count = np.abs(values), 2 ** (self.bits - 1)
-        top = levels.best_exponent(m, count)
+        top = levels.best_exponent(m, count, grain.most)
         powers = np.exp2(np.arange(top - count + 1, top + 1, dtype=float))
+        powers = powers[powers >= grain.least]
         return np.copysign(powers[np.searchsorted((powers[1:] + powers[:-1]) / 2, m)], values)
 
     def hold(self, weight: Tensor) -> nn.Module:
@@ -138,12 +175,12 @@ class Ternary(_FewValues):
     def __post_init__(self) -> None:
         _check(1, self.per)
 
-    def _snap(self, values: np.ndarray, dtype: torch.dtype) -> np.ndarray:
+    def _snap(self, values: np.ndarray, grain: _Grain) -> np.ndarray:
         m = np.abs(values)
         a, keep = levels.best_ternary(m)
         kept = np.zeros(len(m), dtype=bool)
         kept[np.argsort(-m, kind="stable")[:keep]] = True
-        return np.where(kept, np.copysign(_short(a, dtype, 0), values), 0)
+        return np.where(kept, np.copysign(m[0] if (m == m[0]).all() else a, values), 0)
 
     def hold(self, weight: Tensor) -> nn.Module:
         """Signs and zeros stay; the magnitude trains."""
@@ -163,26 +200,17 @@ class Binary(_FewValues):
     def __post_init__(self) -> None:
         _check(1, self.per)
 
-    def _snap(self, values: np.ndarray, dtype: torch.dtype) -> np.ndarray:
-        return np.copysign(_short(np.abs(values).mean(), dtype, 0), values)
+    def _snap(self, values: np.ndarray, grain: _Grain) -> np.ndarray:
+        m = np.abs(values)
+        return np.copysign(m[0] if (m == m[0]).all() else m.mean(), values)
 
     def hold(self, weight: Tensor) -> nn.Module:
         """Signs stay; the magnitude trains."""
         return parametrizations.Scaled(weight, self.per)
 
 
-def _short(value: float, dtype: torch.dtype, spare: int) -> float:
-    """`value` with so few significant bits that its multiples below 2^(spare+1) are exact in `dtype`.
-
-    Then projecting twice changes nothing, and the step found again is the same one.
-    """
-    digits = min(24, 1 - round(math.log2(torch.finfo(dtype).eps))) - spare
-    fraction, exponent = math.frexp(value)
-    return math.ldexp(round(math.ldexp(fraction, max(digits, 1))), exponent - max(digits, 1))
-
-
-def _check(bits: int, per: str, most: int = 16) -> None:
-    if isinstance(bits, bool) or not isinstance(bits, int) or not 1 <= bits <= most:
-        raise ValueError(f"bits is a whole number from 1 to {most}, but is {bits!r}")
+def _check(bits: int, per: str) -> None:
+    if type(bits) is not int or not 1 <= bits <= 8:
+        raise ValueError(f"bits is a whole number from 1 to 8, but is {bits!r}")
     if per not in ("layer", "channel"):
         raise ValueError(f'per must be "layer" or "channel", but is {per!r}')

@@ -5,6 +5,7 @@ A recipe is committed before its final seeds are run; every choice in it was mad
 
 import math
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from . import allocation, models, quantization
 from .admm import Key
 from .constraints import Constraint, Sparse
 from .names import resolve
+from .rivals import SHARES
 
 Recipe = dict[str, Any]
 
@@ -83,16 +85,17 @@ def steps(recipe: Recipe) -> list[dict[str, dict]]:
 def sets(step: dict[str, Any], network: nn.Module) -> dict[Key, Constraint]:
     """The sets of a step: its budgets, what its rule allocates on the weights of `network`, or its `sets`."""
     if "sets" in step:
-        return {name: _few_values(**each) for name, each in step["sets"].items()}
+        return {name: _few_values(each) for name, each in step["sets"].items()}
     if "allocation" in step:
         return allocation.RULES[step["allocation"]["rule"]](network, step["allocation"]["ratio"])
     return {name: Sparse(keep=keep, by=step.get("by", "element")) for name, keep in step["keep"].items()}
 
 
-def _few_values(set: str, **arguments: Any) -> Constraint:
-    if set not in FEW_VALUES:
-        raise ValueError(f"set must be one of {', '.join(FEW_VALUES)}, but is {set!r}")
-    return FEW_VALUES[set](**arguments)
+def _few_values(each: dict[str, Any]) -> Constraint:
+    arguments = {name: value for name, value in each.items() if name != "set"}
+    if each["set"] not in FEW_VALUES:
+        raise ValueError(f"set must be one of {', '.join(FEW_VALUES)}, but is {each['set']!r}")
+    return FEW_VALUES[each["set"]](**arguments)
 
 
 def epochs(recipe: Recipe) -> int:
@@ -144,17 +147,34 @@ def _misstepped(recipe: Recipe) -> Iterator[str]:
     """What is wrong with the steps: their form, or a layer that grows again."""
     if not steps(recipe):
         yield "steps names no step"
-    before: dict[str, Sparse] = {}
+    before: dict[str, Constraint] = {}
+    few: set[str] = set()  # the layers that have been quantized
     for number, step in enumerate(steps(recipe), 1):
         where = f"step {number}: " if "steps" in recipe else ""
-        for problem in _misformed(step, recipe["model"]):
+        for problem in chain(_misformed(step, recipe["model"]), _mismatched(step, recipe["method"], few)):
             yield where + problem
-        now = sets(step, models.create(recipe["model"], seed=0)) if "keep" in step else {}
+        few |= set(step.get("sets", ()))
+        now = sets(step, models.create(recipe["model"], seed=0)) if "keep" in step else before
         for name, each in now.items():
             last = before.get(name, each)
             if each.by == last.by and each.keep > last.keep:
                 yield f"{where}{name} keeps {each.keep}, more than the {last.keep} of the step before"
         before = now
+
+
+def _mismatched(step: Recipe, method: str, few: set[str]) -> Iterator[str]:
+    """What is wrong with a step under its method, or after the layers `few` were quantized."""
+    if method in ("snap", "incremental", "straight-through") and "sets" not in step:
+        yield f"method {method} quantizes: give sets"
+    spent = step["admm"]["epochs"] + step["retrain"]["epochs"]
+    if method == "incremental" and spent < len(SHARES):
+        yield f"incremental has {len(SHARES)} parts: give it as many epochs, not {spent}"
+    if method in ("incremental", "straight-through") and any("per" in each for each in step["sets"].values()):
+        yield f"method {method} finds levels for whole layers: leave per out"
+    if (few or "sets" in step) and any(step[stage].get("shrink") for stage in STEP):
+        yield "shrink is for pruned networks: leave it out once a layer is quantized"
+    if odd := few & set(step.get("keep", few if "allocation" in step else ())):
+        yield f"{min(odd)} is quantized already: prune first, and quantize then"
 
 
 def _misformed(step: object, model: str) -> Iterator[str]:
@@ -166,8 +186,6 @@ def _misformed(step: object, model: str) -> Iterator[str]:
     if len({"keep", "allocation", "sets"} & set(step)) != 1:
         yield "give either keep, a budget for each layer, or allocation, a rule and a ratio, or sets"
     yield from _misallocated(model, step) if "allocation" in step else _misfits(model, step)
-    if "sets" in step and any(step[stage].get("shrink") for stage in STEP):
-        yield "shrink is for pruned networks: leave it out beside sets"
 
 
 def _misstaged(found: Recipe) -> Iterator[str]:
@@ -220,7 +238,8 @@ def _misfits(model: str, step: Recipe) -> Iterator[str]:
     field = "keep" if "keep" in step else "sets"
     if not step[field]:
         yield f"{field} names no layer"
-    if odd := [name for name, each in step.get("sets", {}).items() if "set" not in (each or ())]:
+    given = step.get("sets", {}).items()
+    if odd := [name for name, each in given if not isinstance(each, dict) or "set" not in each]:
         yield f"sets: {odd[0]} needs a set, as in {{set: levels, bits: 3}}"
     if "sets" in step and "by" in step:
         yield "sets are of single weights, so that by= has no place beside them"

@@ -1,5 +1,6 @@
 """Rivals of ADMM in quantization: snapping a share at a time, and the straight-through estimator."""
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -11,6 +12,10 @@ from .names import resolve
 from .parametrizations import Partly, StraightThrough, hold
 from .projections import nearest_level
 
+# Of each level's weights, frozen one after the other (1811.01907, Section 3.4), each with as many epochs;
+# in the last part only biases and layers that are not quantized train on, as after ADMM with fixed levels.
+SHARES = (0.3, 0.6, 0.9, 1.0)
+
 
 @torch.no_grad()
 def freeze_nearest(model: nn.Module, sets: Mapping[str, Constraint], share: float) -> None:
@@ -18,25 +23,27 @@ def freeze_nearest(model: nn.Module, sets: Mapping[str, Constraint], share: floa
 
     The levels are those of the set's projection when a layer is first seen, and stay. Called again with a
     larger share it freezes more, of those still free the nearest to their level; a share of 1 ends with the
-    layer quantized. Zeros stay zero. Raises ValueError for a share outside 0 to 1 and an unknown layer.
-    Source: the iterative quantization of 1811.01907, Section 3.4.
+    layer quantized. Zeros stay zero. Raises ValueError, before any change, for a share outside 0 to 1, an
+    unknown layer, and a set per channel. Source: the iterative quantization of 1811.01907, Section 3.4.
     """
     if not 0 < share <= 1:
         raise ValueError(f"share is a fraction, above 0 and at most 1, but is {share}")
-    for name, each in sets.items():
-        module, tensor_name = resolve(model, name)
+    for (module, tensor_name), each in _owned(model, sets):
         weight = getattr(module, tensor_name).detach()
         held = module.parametrizations[tensor_name][0] if is_parametrized(module, tensor_name) else None
-        first = not isinstance(held, _Snapped)
-        nearest = each.project(weight) if first else nearest_level(weight, held.levels)
-        levels = nearest[weight != 0].unique() if first else held.levels
-        nearest = torch.where(weight == 0, weight, nearest)
-        frozen = weight == 0 if first else held.frozen
-        frozen = frozen | _nearest_share((weight - nearest).abs(), nearest, frozen, share)
-        hold(module, tensor_name, weight, _Snapped(frozen, torch.where(frozen, nearest, 0), levels))
+        if not isinstance(held, _Snapped):
+            nearest = each.project(weight)
+            held = _Snapped(weight == 0, torch.zeros_like(weight), nearest[weight != 0].unique())
+        if len(held.levels) == 0:
+            continue  # nothing is left of the layer
+        nearest = torch.where(weight == 0, weight, nearest_level(weight, held.levels))
+        frozen = held.frozen | _nearest_share((weight - nearest).abs(), nearest, held.frozen, share)
+        hold(module, tensor_name, weight, _Snapped(frozen, torch.where(frozen, nearest, 0), held.levels))
 
 
 class _Snapped(Partly):
+    """Frozen weights, and the levels on which the others will be."""
+
     def __init__(self, frozen: Tensor, values: Tensor, levels: Tensor) -> None:
         super().__init__(frozen, values)
         self.register_buffer("levels", levels)
@@ -46,24 +53,34 @@ def _nearest_share(distance: Tensor, nearest: Tensor, frozen: Tensor, share: flo
     """Of each level's weights the nearest ones that are free, so many that with the frozen ones they are the
     share of it, rounded up.
     """
-    chosen = torch.zeros_like(frozen)
+    distance, nearest, held = (each.reshape(-1) for each in (distance, nearest, frozen))
+    chosen = torch.zeros_like(held)
     for level in nearest.unique():
         mine = nearest == level
-        free = (mine & ~frozen).reshape(-1).nonzero().squeeze(1)
-        wanted = -int(-share * int(mine.sum()) // 1) - int((mine & frozen).sum())
+        free = (mine & ~held).nonzero().squeeze(1)
+        wanted = math.ceil(share * int(mine.sum())) - int((mine & held).sum())
         if wanted > 0:
-            order = distance.reshape(-1)[free].argsort(stable=True)
-            chosen.view(-1)[free[order[:wanted]]] = True
-    return chosen
+            chosen[free[distance[free].argsort(stable=True)[:wanted]]] = True
+    return chosen.reshape(frozen.shape)
 
 
 @torch.no_grad()
 def straight_through(model: nn.Module, sets: Mapping[str, Constraint], every: int = 100) -> None:
     """Let the layers train through their projection; see `parametrizations.StraightThrough`. In place.
 
-    `bake(model)` ends it with the projected weights. Raises ValueError for an unknown layer.
+    `bake(model)` ends it with the projected weights. Raises ValueError, before any change, for an unknown
+    layer and a set per channel.
     """
-    for name, each in sets.items():
-        owner = resolve(model, name)
+    for owner, each in _owned(model, sets):
         weight = getattr(*owner).detach().clone()
         hold(*owner, weight, StraightThrough(weight, each.project, every))
+
+
+def _owned(
+    model: nn.Module, sets: Mapping[str, Constraint]
+) -> list[tuple[tuple[nn.Module, str], Constraint]]:
+    """Each set with the module and the tensor's name that it is for; all are checked first."""
+    for name, each in sets.items():
+        if getattr(each, "per", "layer") == "channel":
+            raise ValueError(f'{name}: here one set of levels is for the whole layer, not per="channel"')
+    return [(resolve(model, name), each) for name, each in sets.items()]

@@ -23,13 +23,13 @@ from .models import with_dropout
 from .names import resolve
 from .parametrizations import Mask, bake, hold
 from .recipes import Recipe
-from .rivals import freeze_nearest, straight_through
+from .rivals import SHARES, freeze_nearest, straight_through
 from .schedules import geometric
 from .shrink import expand, shrink
 from .training import Epoch, fit
 
 Report = Callable[[str], None]
-SHARES = (0.3, 0.6, 0.9, 1.0)  # of each level's weights, frozen one after the other: 1811.01907, Section 3.4
+
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ before and after its centroids were trained.
 
 import copy
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -37,22 +38,37 @@ def read(path: str | Path) -> Study:
     lists bits and starts, and means all their pairs. Raises ValueError naming the file and the problem.
     """
     path = Path(path)
-    study = yaml.safe_load(path.read_text())
-    if not isinstance(study, dict) or {name: type(each) for name, each in study.items()} != FIELDS:
-        raise ValueError(f"{path.name}: a study has the fields {', '.join(FIELDS)}, each of its type")
-    if study["name"] != path.stem or study["start"] not in ("dense", "pruned"):
-        raise ValueError(f"{path.name}: name must be the file's, and start dense or pruned")
-    base = recipes.read(data.HOME / "recipes" / f"{study['base']}.yaml")
-    if odd := set(study["seeds"]) - set(base["seeds"]):
-        raise ValueError(f"{path.name}: {sorted(odd)} are not final seeds of {study['base']}")
-    if set(study["train"]) != {"epochs", "lr"}:
-        raise ValueError(f"{path.name}: train needs exactly epochs, lr")
     try:
-        for arm in arms(study):
-            Clusters(**arm)
-    except (TypeError, ValueError, KeyError) as error:
-        raise ValueError(f"{path.name}: arms: {error}") from None
+        study = yaml.safe_load(path.read_text())
+        for problem in _problems(study, path.stem):
+            raise ValueError(problem)
+    except (yaml.YAMLError, TypeError, KeyError, ValueError) as error:
+        raise ValueError(f"{path.name}: {' '.join(str(error).split())}") from None
     return study
+
+
+def _problems(study: Any, stem: str) -> Iterator[str]:
+    """What is wrong with a study; each line may rely on the ones before it being in order."""
+    if not isinstance(study, dict) or {name: type(each) for name, each in study.items()} != FIELDS:
+        yield f"a study has the fields {', '.join(FIELDS)}, each of its type"
+    if study["name"] != stem or study["start"] not in ("dense", "pruned"):
+        yield "name must be the file's, and start dense or pruned"
+    base = data.HOME / "recipes" / f"{study['base']}.yaml"
+    if not base.exists():
+        yield f"there is no recipe {study['base']}"
+    odd = [seed for seed in study["seeds"] if seed not in recipes.read(base)["seeds"]]
+    if odd or not study["seeds"]:
+        yield f"seeds must be some of the final seeds of {study['base']}, but {odd or 'none'} are given"
+    epochs, lr = (study["train"].get(name, 0) for name in ("epochs", "lr"))
+    if len(study["train"]) != 2 or type(epochs) is not int or not (epochs > 0 and 0 < lr < math.inf):
+        yield f"train needs exactly epochs and lr, both positive, but is {study['train']}"
+    if not study["arms"] or any(set(each) != {"bits", "init"} for each in study["arms"]):
+        yield "arms is a list of {bits: [...], init: [...]}"
+    chosen = arms(study)
+    if len({tuple(arm.values()) for arm in chosen}) < len(chosen):
+        yield "arms name a pair of bits and start twice"
+    for arm in chosen:
+        Clusters(**arm)  # says itself what is wrong with it
 
 
 def arms(study: Study) -> list[Arm]:
@@ -71,12 +87,13 @@ def run(
     those recorded are skipped. The record goes to `folder`, by default that of the studies.
     """
     study = read(path)
-    if odd := set(seeds or ()) - set(study["seeds"]):
+    chosen = list(seeds or study["seeds"])
+    if odd := set(chosen) - set(study["seeds"]):
         raise ValueError(f"{study['name']}: {sorted(odd)} are not seeds of the study: {study['seeds']}")
     recipe = recipes.read(data.HOME / "recipes" / f"{study['base']}.yaml")
     images = data.load(recipe["dataset"])
     target = (folder or HOME) / f"{study['name']}.json"
-    for seed in seeds or study["seeds"]:
+    for seed in chosen:
         done = _arms_done(_record(target, study), seed)
         left = [arm for arm in arms(study) if arm not in done]
         network = _start(study, recipe, seed, images, report) if left else None
@@ -123,8 +140,10 @@ def _start(study: Study, recipe: recipes.Recipe, seed: int, images: data.Data, r
     """The network that every arm starts from: the base's dense one, or what its committed file holds."""
     if study["start"] == "pruned":
         recorded = records.read(study["base"])["runs"]
-        file = next(each["file"] for each in recorded if each["seed"] == seed)
-        return codec.load(data.HOME.parent / file)
+        files = [each["file"] for each in recorded if each["seed"] == seed]
+        if not files:
+            raise ValueError(f"the record {study['base']} has no seed {seed} yet: run that recipe first")
+        return codec.load(data.HOME.parent / files[0])
     runner = Runner(recipe["model"], seed, images, report, pipelines.cache_folder())
     return runner.go_on([], stages.dense(recipe))[0].network
 
@@ -132,7 +151,7 @@ def _start(study: Study, recipe: recipes.Recipe, seed: int, images: data.Data, r
 def _trained(
     network: nn.Module, arm: Arm, train: dict[str, Any], recipe: recipes.Recipe, seed: int, images: data.Data
 ) -> dict[str, Any]:
-    """One arm: the weights clustered, scored, their centroids trained, scored again."""
+    """One arm: the weights clustered, scored, their centroids (and the biases) trained, scored again."""
     model, error = copy.deepcopy(network), 0.0
     each = Clusters(**arm, seed=seed)
     for name in prunable(network):
@@ -145,6 +164,7 @@ def _trained(
     history = fit(
         model, images, train["epochs"], lr=train["lr"], batch_size=recipe["batch_size"],
         precision=recipe["precision"], seed=1000 * seed + recipes.epochs(recipe),
+        augment=data.shifts(recipe["shift_pixels"]) if recipe["shift_pixels"] else None,
     )  # fmt: skip
     test = evaluate(model, images.test)
     after = {"val": _accuracy(model, images.val), "test": round(test.accuracy, 4)}

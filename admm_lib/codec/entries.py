@@ -11,7 +11,7 @@ from .network import Shapes
 from .positions import LAYOUTS
 from .rangecoder import CodecError
 
-RAW, SPARSE, TIED, CODEBOOK = range(4)  # kinds; 4 to 7 are free for later versions
+RAW, SPARSE, TIED, CODEBOOK = range(4)  # kinds; a reader refuses those it does not know
 HAS_DTYPE = 128
 DTYPES = (
     torch.float32, torch.float16, torch.bfloat16, torch.float64,

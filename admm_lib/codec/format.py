@@ -243,7 +243,7 @@ def _checked(data: bytes) -> bytes:
 
 
 def _read_tensors(reader: wire.Reader, entries: list[Entry]) -> dict[str, Tensor]:
-    """The tensors by name. Memory is bounded by their shapes, work by the file's length too."""
+    """The tensors by name. Memory and work are bounded by their shapes, which a model or architecture set."""
     values = sum(entry.stored for entry in entries)
     if values > reader.left():
         raise CodecError(f"the file ends within its values: {reader.left()} of {values} bytes left")

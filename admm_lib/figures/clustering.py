@@ -50,7 +50,7 @@ def _histogram(axes: Axes, values: np.ndarray) -> None:
 def where_centroids_lie(values: np.ndarray, found: Mapping[str, Sequence[float]]) -> Figure:
     """Left, the histogram of the weights; right, their cumulative distribution; on both the centroids.
 
-    `found` maps a start to its centroids before any iteration. After 1510.00149, Figure 6.
+    `found` maps a start to its centroids before any iteration. After the figure in 1510.00149, Section 3.2.
     """
     figure = new_figure(7.5, 3.3)
     left, right = figure.subplots(1, 2)

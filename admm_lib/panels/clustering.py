@@ -34,30 +34,31 @@ def centroids_panel(networks: Mapping[str, nn.Module], split: data.Split) -> Pan
         return weight[weight != 0]
 
     @cache
-    def clustered(network: str, layer: str, bits: int, start: str, iterations: int) -> Clustering:
+    def clustered(network: str, layer: str, bits: int, start: str, **more: int) -> Clustering:
         generator = torch.Generator().manual_seed(0)
         found = weights(network, layer)
-        return kmeans(found, 2**bits, start, generator=generator, iterations=iterations)
+        return kmeans(found, 2**bits, start, generator=generator, **more)
 
     @cache
     def right(network: str, layer: str, bits: int, start: str) -> float:
         model = copy.deepcopy(networks[network])
         weight = getattr(*resolve(model, f"{layer}.weight"))
-        found = clustered(network, layer, bits, start, 1000)
+        found = clustered(network, layer, bits, start)
         with torch.no_grad():
             weight[weight != 0] = found.centroids[found.labels].to(weight)
         return evaluate(model, split).accuracy
 
     def draw(network: str, layer: str, bits: int, start: str) -> Any:
-        begin, end = (clustered(network, layer, bits, start, most).centroids for most in (0, 1000))
-        best = clustered(network, layer, bits, "optimal", 1000).centroids
+        begin = clustered(network, layer, bits, start, iterations=0).centroids
+        end = clustered(network, layer, bits, start).centroids
+        best = clustered(network, layer, bits, "optimal").centroids
         headline = f"{layer}: {len(end)} values from {start}"
         values = weights(network, layer).double().numpy()
         return figures.one_layer(values, begin.numpy(), end.numpy(), best.numpy(), headline)
 
     def text(network: str, layer: str, bits: int, start: str) -> str:
-        end = clustered(network, layer, bits, start, 1000)
-        best = clustered(network, layer, bits, "optimal", 1000)
+        end = clustered(network, layer, bits, start)
+        best = clustered(network, layer, bits, "optimal")
         more = 100 * (end.error / best.error - 1) if best.error else 0.0
         return (
             f"{layer}, {end.labels.numel():,} weights, {len(end.centroids)} values from {start}: "

@@ -88,6 +88,7 @@ def test_every_start_ends_where_lloyd_stops(values, clusters, init, seed):
         mine = values[got.labels == k]
         assert len(mine) > 0
         assert mine.mean().item() == pytest.approx(centroid.item(), abs=1e-9)
+        assert mine.min() <= centroid <= mine.max()
     assert got.error == pytest.approx(((values - got.centroids[got.labels]) ** 2).sum().item(), abs=1e-9)
     assert got.error >= kmeans(values, clusters).error - 1e-9
     again = kmeans(values, clusters, init, generator=generator(seed))
@@ -139,18 +140,83 @@ def test_values_without_importance_are_labelled_and_no_more():
     assert got.error == 0
 
 
+def test_importance_moves_the_starts_too():
+    values, ones = torch.arange(10.0), torch.ones(10)
+    heavy = torch.where(values == 9, 1000, ones)
+    start = kmeans(values, 4, "density", importance=heavy, iterations=0).centroids
+    assert start.tolist() == [9, 9, 9, 9]
+    for seed in range(20):
+        drawn = kmeans(
+            values, 2, "k-means++", importance=heavy * heavy, iterations=0, generator=generator(seed)
+        )
+        assert 9 in drawn.centroids
+
+
 def test_a_centroid_without_points_moves_to_the_farthest_value_and_is_counted():
     values = torch.tensor([0.0, 0.1, 0.2, 10.0])
-    got = kmeans(values, 3, "linear")  # starts at 0, 5 and 10: nothing is near 5
+    moved = kmeans(values, 3, "linear", iterations=1)  # starts at 0, 5 and 10: nothing is near 5
+    assert moved.centroids.tolist() == pytest.approx([0, 0.2, 10])
+    got = kmeans(values, 3, "linear")
     assert got.relocated == 1
     assert got.error == pytest.approx(kmeans(values, 3).error)
     assert kmeans(values, 3).relocated == 0
 
 
-def test_equal_values_far_from_zero_keep_their_value():
-    values = torch.tensor([1e6, 1e6, 1e6 + 1, 1e6 + 1, 1e6 + 2])
-    assert kmeans(values, 3).centroids.tolist() == [1e6, 1e6 + 1, 1e6 + 2]
-    assert kmeans(values, 2).error == pytest.approx(2 / 3, rel=1e-6)  # {a, a}, {b, b, c} or its mirror image
+def test_many_centroids_without_points_move_to_different_values():
+    values = torch.tensor([0.0, 0.001, 0.002, 0.003, 0.004, 10.0])
+    moved = kmeans(values, 5, "linear", iterations=1).centroids.tolist()  # three of the starts are between
+    assert len(set(moved)) == 5
+    assert {0, 10} < set(moved)
+    assert moved[-2] == pytest.approx(0.004)
+
+
+def test_iterations_are_counted_and_limited():
+    values = torch.randn(500, generator=generator(4))
+    whole = kmeans(values, 8, "linear")
+    assert whole.iterations > 3
+    fewer = kmeans(values, 8, "linear", iterations=whole.iterations - 2)
+    assert not torch.equal(fewer.centroids, whole.centroids)
+    assert torch.equal(kmeans(values, 8, "linear", iterations=whole.iterations).centroids, whole.centroids)
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-30, 1, 1e30, 1e200])
+def test_the_scale_does_not_matter(scale):
+    values = torch.tensor([1.0, 2.0, 3.0, 4.0, 10.0], dtype=torch.float64)
+    got = kmeans(values * scale, 2)
+    assert (got.centroids / scale).tolist() == pytest.approx([2.5, 10])
+
+
+def test_clusters_far_from_zero_are_found():
+    values = 1e8 + torch.tensor([0.0, 1, 2, 10, 11, 12, 20, 21, 22], dtype=torch.float64)
+    assert (kmeans(values, 3).centroids - 1e8).tolist() == [1, 11, 21]
+
+
+def test_neighbouring_doubles_are_told_apart():
+    above = np.nextafter(1.0, 2.0)
+    values = torch.tensor([above, np.nextafter(above, 2.0)], dtype=torch.float64)
+    got = kmeans(values, 2)
+    assert got.labels.tolist() == [0, 1]
+    assert got.error == 0
+
+
+@pytest.mark.parametrize("far", [1e3, 1e6, 1e9])
+def test_an_outlier_does_not_upset_the_grid(far):
+    values = torch.randn(3000, generator=generator(), dtype=torch.float64)
+    values[7] = far
+    for clusters in (2, 16, 64):
+        got = kmeans(values, clusters)
+        assert len(got.centroids) == clusters
+        if far < 1e9:  # beyond, the others' differences drown in the outlier's square
+            rest = values[values < far]
+            assert got.error == pytest.approx(kmeans(rest, clusters - 1).error, rel=1e-2)
+
+
+def test_the_optimum_follows_importance(monkeypatch):
+    values = torch.linspace(0, 1, 20_000, dtype=torch.float64)
+    heavy = torch.where((values - 0.5).abs() < 0.01, 1e7, 1.0)
+    quick = kmeans(values, 16, importance=heavy).error
+    monkeypatch.setattr(line, "GRID", 10**6)
+    assert quick <= kmeans(values, 16, importance=heavy).error * (1 + 1e-6)
 
 
 def test_fewer_values_than_clusters_give_fewer_centroids():
@@ -174,12 +240,14 @@ def test_every_float_is_clustered_in_double(dtype):
         (torch.zeros(0), {"clusters": 2}, "there are no values to cluster"),
         (torch.tensor([1.0, float("nan")]), {"clusters": 2}, "values hold NaN or infinity"),
         (torch.tensor([1.0, float("inf")]), {"clusters": 2}, "values hold NaN or infinity"),
-        (torch.ones(3), {"clusters": 0}, "clusters must be 1 or more, but is 0"),
-        (torch.ones(3), {"clusters": 2.5}, "clusters must be 1 or more, but is 2.5"),
+        (torch.ones(3), {"clusters": 0}, "clusters must be a whole number, 1 or more, but is 0"),
+        (torch.ones(3), {"clusters": 2.5}, "1 or more, but is 2.5"),
         (torch.ones(3), {"clusters": 2, "init": "lineer"}, "choose one of forgy, density, linear"),
         (torch.ones(3), {"clusters": 2, "importance": torch.ones(2)}, r"shaped \(2,\), but the values"),
         (torch.ones(3), {"clusters": 2, "importance": -torch.ones(3)}, "importance must be 0 or more"),
         (torch.ones(3), {"clusters": 2, "importance": torch.zeros(3)}, "not 0 everywhere"),
+        (torch.ones(3), {"clusters": 2, "iterations": -1}, "iterations must not be negative"),
+        (torch.ones(2), {"clusters": 2, "importance": torch.tensor([1e-9, 1e9])}, "more than a factor of 1e"),
         (torch.ones(3), {"clusters": 2, "importance": torch.ones(3) / 0}, "importance hold NaN"),
     ],
 )  # fmt: skip

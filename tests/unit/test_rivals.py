@@ -50,6 +50,65 @@ def test_shares_grow_until_the_layer_is_quantized(model):
     assert len(levels) == 4
 
 
+def test_the_share_is_of_all_weights_of_a_level(model):
+    target = al.Levels(2).project(model[0].weight.detach())
+    for share in (0.25, 0.7):
+        rivals.freeze_nearest(model, {"0.weight": al.Levels(2)}, share)
+    frozen = model[0].parametrizations.weight[0].frozen
+    for level in target.unique():
+        mine = target == level
+        assert int((frozen & mine).sum()) == math.ceil(0.7 * int(mine.sum()))
+
+
+def test_convolutions_in_any_layout_and_empty_layers():
+    network = al.models.create("lenet5", seed=0)
+    with torch.no_grad():
+        network.fc2.weight.zero_()
+    names = [f"{layer}.weight" for layer in ("conv1", "conv2", "fc2")]
+    twin = copy.deepcopy(network)
+    for share in (0.3, 1):
+        rivals.freeze_nearest(network, dict.fromkeys(names, al.Levels(2)), share)
+    rivals.straight_through(twin, dict.fromkeys(names, al.Levels(2)), every=1)
+    twin(torch.randn(2, 1, 28, 28))
+    for each in (network, twin):
+        assert len(each.conv2.weight.unique()) == 4
+        assert not each.fc2.weight.any()
+
+
+def test_nothing_is_held_where_something_is_wrong(model):
+    for sets, message in (
+        ({"0.weight": al.Binary(), "nope": al.Binary()}, "no weight 'nope'"),
+        ({"0.weight": al.Binary(), "2.weight": al.Levels(2, per="channel")}, "one set of levels"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            rivals.straight_through(model, sets)
+        with pytest.raises(ValueError, match=message):
+            rivals.freeze_nearest(model, sets, 0.5)
+        assert not hasattr(model[0], "parametrizations")
+
+
+@pytest.mark.parametrize("every", [3, 100])
+def test_a_killed_run_goes_on_to_the_same_end(model, every, tmp_path):
+    """Levels are found anew in the middle of epochs, and may become more or fewer."""
+    loader = [(torch.randn(8, 12), torch.arange(8) % 3) for _ in range(5)]
+
+    def trained(killed_in):
+        network = copy.deepcopy(model)
+        rivals.straight_through(network, {"0.weight": al.Levels(5)}, every)
+
+        def die(epoch):
+            if epoch.number == killed_in:
+                raise KeyboardInterrupt
+
+        al.fit(network, loader, 4, lr=0.1, resume=tmp_path / f"{every}-{killed_in > 0}", progress=die)
+        return network
+
+    whole = trained(0)
+    with pytest.raises(KeyboardInterrupt):
+        trained(3)
+    assert torch.equal(trained(9)[0].weight, whole[0].weight)
+
+
 def test_zeros_stay_zero_and_count_as_frozen(model):
     with torch.no_grad():
         model[0].weight[:5] = 0

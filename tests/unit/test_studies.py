@@ -58,17 +58,37 @@ def test_arms_are_all_pairs_in_order():
         ({"seeds": 107}, "a study has the fields"),
         ({"name": "other"}, "name must be the file's"),
         ({"start": "wet"}, "start dense or pruned"),
-        ({"seeds": [1]}, r"\[1\] are not final seeds of base"),
-        ({"train": {"epochs": 1}}, "train needs exactly epochs, lr"),
-        ({"arms": [{"init": ["lineer"], "bits": [2]}]}, "arms: unknown start init='lineer'"),
-        ({"arms": [{"init": ["linear"], "bits": [0]}]}, "arms: bits is a whole number"),
-        ({"arms": [{"init": ["linear"]}]}, "arms: 'bits'"),
+        ({"seeds": [1]}, r"some of the final seeds of base, but \[1\] are given"),
+        ({"seeds": [[107]]}, r"but \[\[107\]\] are given"),
+        ({"seeds": []}, "but none are given"),
+        ({"base": "other"}, "there is no recipe other"),
+        ({"train": {"epochs": 1}}, "train needs exactly epochs and lr"),
+        ({"train": {"epochs": 0, "lr": 0.1}}, "both positive"),
+        ({"train": {"epochs": "x", "lr": -1}}, "both positive"),
+        ({"arms": []}, "arms is a list of"),
+        ({"arms": [{"init": ["linear"], "bits": [2], "per": ["layer"]}]}, "arms is a list of"),
+        ({"arms": [{"init": ["linear"], "bits": [2, 2]}]}, "a pair of bits and start twice"),
+        ({"arms": [{"init": ["lineer"], "bits": [2]}]}, "unknown start init='lineer'"),
+        ({"arms": [{"init": ["linear"], "bits": [0]}]}, "bits is a whole number"),
+        ({"arms": [{"init": ["linear"]}]}, "arms is a list of"),
     ],
 )
 def test_a_wrong_study_is_refused_with_the_reason(home, changes, message):
     with pytest.raises(ValueError, match=message) as caught:
         studies.read(written(home, **changes))
     assert str(caught.value).startswith("few.yaml: ")
+
+
+def test_what_is_not_yaml_is_refused(home):
+    path = home / "data" / "studies" / "few.yaml"
+    path.write_text("a: [1,")
+    with pytest.raises(ValueError, match=r"few\.yaml: while parsing"):
+        studies.read(path)
+
+
+def test_seeds_may_come_from_an_iterator(home):
+    studies.run(written(home), seeds=(seed for seed in [107]))
+    assert recorded(home)["runs"][0]["seed"] == 107
 
 
 @pytest.mark.parametrize("path", sorted(studies.HOME.glob("*.yaml")), ids=lambda path: path.stem)
