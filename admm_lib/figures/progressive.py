@@ -100,10 +100,13 @@ def who_keeps_what(kept: Mapping[str, Mapping[str, float]], published: Sequence[
 
 
 @styled
-def differences(rows: Mapping[str, tuple[float, float, float]], xlabel: str) -> Figure:
+def differences(
+    rows: Mapping[str, tuple[float, float, float]], xlabel: str, linear: float | None = None
+) -> Figure:
     """Paired differences with their 95% intervals, one row each: (mean, low, high) in points.
 
-    Blue where the whole interval lies on one side of zero.
+    Blue where the whole interval lies on one side of zero. Beyond +-`linear`, where given, the axis is
+    logarithmic.
     """
     figure = new_figure(7.5, 0.8 + 0.38 * len(rows))
     axes = figure.subplots()
@@ -114,6 +117,12 @@ def differences(rows: Mapping[str, tuple[float, float, float]], xlabel: str) -> 
         axes.plot(mean, place, "o", color=color, ms=6)
     axes.set_yticks(range(len(rows)), list(rows))
     axes.set(xlabel=xlabel, ylim=(len(rows) - 0.5, -0.5))
+    if linear is not None:
+        axes.set_xscale("symlog", linthresh=linear, linscale=1.5)
+        most = max(abs(end) for row in rows.values() for end in row)
+        ticks = [linear * 10**n for n in range(int(np.log10(most / linear)) + 1)]
+        ticks = sorted([-tick for tick in ticks] + [0, *ticks])
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     return figure
 
 

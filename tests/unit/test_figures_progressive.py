@@ -41,6 +41,15 @@ def test_a_difference_is_coloured_where_its_interval_leaves_zero_out():
     assert means[0].get_color() == means[2].get_color() != means[1].get_color()
 
 
+def test_large_differences_leave_room_for_small_ones():
+    rows = {"small": (0.1, -0.1, 0.3), "large": (-12.0, -35.0, 12.0)}
+    (axes,) = figures.differences(rows, "points", linear=0.5).axes
+    assert axes.get_xscale() == "symlog"
+    assert axes.get_xticks().tolist() == [-5, -0.5, 0, 0.5, 5]
+    place = axes.transData.transform([(0.1, 0), (0.3, 0), (-35, 0), (12, 0)])[:, 0]
+    assert (place[1] - place[0]) > 0.02 * (place[3] - place[2])
+
+
 @pytest.mark.parametrize("ways", [["ramp"], ["ramp", "balancing"]])
 def test_paces_show_rho_and_the_relative_residual(ways):
     history = {"fc1": [Residuals(2.0, 0.1, 4.0, 1e-3), Residuals(1.0, 0.1, 4.0, 2e-3)]}
