@@ -7,6 +7,7 @@ each filter (each output) by itself. What is in a set already is left as it is, 
 """
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -39,10 +40,17 @@ class _Grain(NamedTuple):
         return max(round(q / unit), 1) * unit
 
 
-class _FewValues:
+class _FewValues(ABC):
     """What the sets below share: they differ in how the nonzero weights are snapped to their values."""
 
     per: str
+
+    def __post_init__(self) -> None:
+        bits = getattr(self, "bits", 1)
+        if type(bits) is not int or not 1 <= bits <= 8:
+            raise ValueError(f"bits is a whole number from 1 to 8, but is {bits!r}")
+        if self.per not in ("layer", "channel"):
+            raise ValueError(f'per must be "layer" or "channel", but is {self.per!r}')
 
     def check(self, shape: torch.Size, name: str) -> None:
         """Raise ValueError where `per` does not fit the layer `name`."""
@@ -65,8 +73,13 @@ class _FewValues:
                 out[kept] = self._snap(row[kept], grain)
         return torch.empty_like(weight).copy_(torch.from_numpy(np.ldexp(result, exponent)))
 
+    @abstractmethod
     def _snap(self, values: np.ndarray, grain: _Grain) -> np.ndarray:
-        raise NotImplementedError
+        """The nearest values of nonzero weights, all in double precision."""
+
+    def hold(self, weight: Tensor) -> nn.Module:
+        """The weights as they are; sets with something left to train hold it by that."""
+        return parametrizations.Constant(weight)
 
 
 @dataclass(frozen=True)
@@ -87,7 +100,7 @@ class Clusters(_FewValues):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check(self.bits, self.per)
+        super().__post_init__()
         kmeans.check(2**self.bits, self.init, torch.Generator())
         if type(self.seed) is not int:
             raise ValueError(f"seed is a whole number, but is {self.seed!r}")
@@ -116,9 +129,6 @@ class Levels(_FewValues):
     bits: int
     per: str = "layer"
 
-    def __post_init__(self) -> None:
-        _check(self.bits, self.per)
-
     def _snap(self, values: np.ndarray, grain: _Grain) -> np.ndarray:
         m, count = np.abs(values), 2 ** (self.bits - 1)
         if levels.are_multiples(m, count):
@@ -128,10 +138,6 @@ class Levels(_FewValues):
         if q * labels.max() > grain.most:  # rounded up, beyond the dtype's largest number
             labels = np.minimum(labels, grain.most // q)
         return np.copysign(q * labels, values)
-
-    def hold(self, weight: Tensor) -> nn.Module:
-        """The weights as they are."""
-        return parametrizations.Constant(weight)
 
 
 @dataclass(frozen=True)
@@ -146,19 +152,12 @@ class PowerOfTwo(_FewValues):
     bits: int
     per: str = "layer"
 
-    def __post_init__(self) -> None:
-        _check(self.bits, self.per)
-
     def _snap(self, values: np.ndarray, grain: _Grain) -> np.ndarray:
         m, count = np.abs(values), 2 ** (self.bits - 1)
         top = levels.best_exponent(m, count, grain.most)
         powers = np.exp2(np.arange(top - count + 1, top + 1, dtype=float))
         powers = powers[powers >= grain.least]
         return np.copysign(powers[np.searchsorted((powers[1:] + powers[:-1]) / 2, m)], values)
-
-    def hold(self, weight: Tensor) -> nn.Module:
-        """The weights as they are."""
-        return parametrizations.Constant(weight)
 
 
 @dataclass(frozen=True)
@@ -171,9 +170,6 @@ class Ternary(_FewValues):
     """
 
     per: str = "layer"
-
-    def __post_init__(self) -> None:
-        _check(1, self.per)
 
     def _snap(self, values: np.ndarray, grain: _Grain) -> np.ndarray:
         m = np.abs(values)
@@ -197,9 +193,6 @@ class Binary(_FewValues):
 
     per: str = "layer"
 
-    def __post_init__(self) -> None:
-        _check(1, self.per)
-
     def _snap(self, values: np.ndarray, grain: _Grain) -> np.ndarray:
         m = np.abs(values)
         return np.copysign(m[0] if (m == m[0]).all() else m.mean(), values)
@@ -207,10 +200,3 @@ class Binary(_FewValues):
     def hold(self, weight: Tensor) -> nn.Module:
         """Signs stay; the magnitude trains."""
         return parametrizations.Scaled(weight, self.per)
-
-
-def _check(bits: int, per: str) -> None:
-    if type(bits) is not int or not 1 <= bits <= 8:
-        raise ValueError(f"bits is a whole number from 1 to 8, but is {bits!r}")
-    if per not in ("layer", "channel"):
-        raise ValueError(f'per must be "layer" or "channel", but is {per!r}')
