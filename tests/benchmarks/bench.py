@@ -161,13 +161,15 @@ def retraining(data: al.data.Data, rounds: int) -> Iterator[str]:
         optimizer = torch.optim.Adam(model.parameters(), fused=True)
         return [partial(step, model, optimizer, bf16) for bf16 in (False, True)]
 
-    for ratio in (71.2, 167, 350):
+    sizes = dict(zip(LAYERS, (8, 16, 40), strict=False))
+    filters = {name: al.Sparse(keep=keep, by="filter") for name, keep in sizes.items()}
+    for name, sets in {"71.2x": 71.2, "167x": 167, "350x": 350, "8-16-40 filters": filters}.items():
         model = al.models.pretrained("lenet5", data.name)
-        al.ADMM(model, al.suggest(model, ratio)).finalize()
+        al.ADMM(model, sets if isinstance(sets, dict) else al.suggest(model, sets)).finalize()
         (small, small_bf16), (whole, whole_bf16) = steps_of(al.shrink(model)), steps_of(model)
-        yield row(f"retraining step at {ratio:g}x: shrunk / masked", "", small, whole, rounds)
-        yield row(f"retraining step at {ratio:g}x: shrunk / masked, bf16", "", small_bf16, whole_bf16, rounds)
-        yield row(f"retraining step at {ratio:g}x: shrunk bf16 / float32", "", small_bf16, small, rounds)
+        yield row(f"retraining step at {name}: shrunk / masked", "", small, whole, rounds)
+        yield row(f"retraining step at {name}: shrunk / masked, bf16", "", small_bf16, whole_bf16, rounds)
+        yield row(f"retraining step at {name}: shrunk bf16 / float32", "", small_bf16, small, rounds)
 
 
 def projection(rounds: int) -> Iterator[str]:
