@@ -77,6 +77,30 @@ def arms(study: Study) -> list[Arm]:
     return [{"bits": bits, "init": init} for each in pairs for init, bits in each]
 
 
+def result(name: str, folder: Path | None = None) -> dict[str, Any]:
+    """The record of a study. FileNotFoundError where there is none; ValueError where arms of it are missing,
+    or seeds: what is shown of a study is all of it.
+    """
+    path = (folder or HOME) / f"{name}.json"
+    if not path.exists():
+        raise FileNotFoundError(f"no record of the study {name!r}: `admm study data/studies/{name}.yaml`")
+    record = json.loads(path.read_text())
+    wanted = arms(record["study"])
+    left = [
+        seed for seed in record["study"]["seeds"] for arm in wanted if arm not in _arms_done(record, seed)
+    ]
+    if left:
+        raise ValueError(f"{path.name} lacks arms of the seeds {sorted(set(left))}: run the study to its end")
+    return record
+
+
+def found(record: dict[str, Any], init: str, bits: int) -> list[dict[str, Any]]:
+    """What a record found for one arm, in the order of its seeds: a pair with every other arm's."""
+    return [
+        arm for each in record["runs"] for arm in each["arms"] if (arm["init"], arm["bits"]) == (init, bits)
+    ]
+
+
 def run(
     path: str | Path,
     seeds: Iterable[int] | None = None,

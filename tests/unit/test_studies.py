@@ -141,6 +141,33 @@ def test_a_stopped_study_goes_on_and_a_finished_one_is_left_alone(home, monkeypa
     assert told == ["few seed 107: recorded already"]
 
 
+def test_a_result_is_whole_and_its_arms_are_found(home):
+    with pytest.raises(FileNotFoundError, match=r"no record of the study 'few': `admm study"):
+        studies.result("few", studies.HOME)
+    studies.run(written(home, seeds=[107, 108]))
+    record = studies.result("few", studies.HOME)
+    both = studies.found(record, "linear", 2)
+    assert both == [run["arms"][1] for run in record["runs"]]
+    assert studies.found(record, "linear", 3) == []
+    del record["runs"][1]["arms"][2]
+    (studies.HOME / "few.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=r"few\.json lacks arms of the seeds \[108\]"):
+        studies.result("few", studies.HOME)
+
+
+@pytest.mark.parametrize("path", sorted(studies.HOME.glob("*.json")), ids=lambda path: path.stem)
+def test_the_committed_records_are_whole_and_made_by_their_study(path):
+    record, study = studies.result(path.stem), studies.read(path.with_suffix(".yaml"))
+    assert record["study"] == study
+    for arm in studies.arms(study):
+        assert len(studies.found(record, **arm)) == len(study["seeds"])
+        for each in studies.found(record, **arm):
+            correct = records.unpack_bits(each["test_correct"], 10_000)
+            assert round(100 * correct.float().mean().item(), 4) == pytest.approx(
+                each["after"]["test"], abs=1e-3
+            )
+
+
 def test_the_pruned_network_is_that_of_the_committed_file(home):
     assert main(["run", str(home / "data" / "recipes" / "base.yaml"), "--seed", "107"]) == 0
     assert main(["study", str(written(home, start="pruned"))]) == 0
