@@ -87,27 +87,30 @@ class Clusters(_FewValues):
     r"""Every nonzero weight is one of 2^bits values, whichever are best: {Z : |{Z_i != 0}| <= 2^bits}.
 
     The projection is k-means in one dimension, from the start `init`: the nearest point of the set for
-    "optimal" (see `line.optimal_cuts`), a local optimum for the others (`seed` is that of the random ones).
-    A centroid may come out as zero, and prunes its weights then. Held by a codebook, which goes on
-    training. Raises ValueError for bits outside 1 to 8, an unknown start, an unknown `per`, and a seed that
-    is not a whole number. Sources: 1811.01907, Section 3 (clusters inside ADMM); 1510.00149, Section 3
-    (the codebook).
+    "optimal" (see `line.optimal_cuts`), a local optimum for the others (`seed` is that of the random ones),
+    or what is reached on the way to it after some `iterations`. A centroid may come out as zero, and prunes
+    its weights then. Held by a codebook, which goes on training. Raises ValueError for bits outside 1 to 8,
+    an unknown start, an unknown `per`, and a seed or iterations that are no whole number. Sources:
+    1811.01907, Section 3 (clusters inside ADMM); 1510.00149, Section 3 (the codebook).
     """
 
     bits: int
     init: str = "optimal"
     per: str = "layer"
     seed: int = 0
+    iterations: int = kmeans.ITERATIONS
 
     def __post_init__(self) -> None:
         super().__post_init__()
         kmeans.check(2**self.bits, self.init, torch.Generator())
         if type(self.seed) is not int:
             raise ValueError(f"seed is a whole number, but is {self.seed!r}")
+        if type(self.iterations) is not int or self.iterations < 0:
+            raise ValueError(f"iterations is a whole number, 0 or more, but is {self.iterations!r}")
 
     def _snap(self, values: np.ndarray, grain: _Grain) -> np.ndarray:
-        generator = torch.Generator().manual_seed(self.seed)
-        found = kmeans.kmeans(torch.from_numpy(values), 2**self.bits, self.init, generator=generator)
+        more = {"generator": torch.Generator().manual_seed(self.seed), "iterations": self.iterations}
+        found = kmeans.kmeans(torch.from_numpy(values), 2**self.bits, self.init, **more)
         return found.centroids[found.labels].numpy()
 
     def hold(self, weight: Tensor) -> nn.Module:

@@ -26,7 +26,8 @@ from .stages import Report, Runner
 from .training import fit
 
 Study = dict[str, Any]
-Arm = dict[str, Any]  # bits and init
+Arm = dict[str, Any]  # bits, init, and the iterations of Lloyd where they are limited
+ARM = ("bits", "init", "iterations")
 FIELDS = {"name": str, "title": str, "base": str, "start": str, "seeds": list, "arms": list, "train": dict}
 HOME = data.HOME / "studies"
 
@@ -35,7 +36,8 @@ def read(path: str | Path) -> Study:
     """A study, checked: its fields, its base recipe, seeds of that, and every arm.
 
     `start` is the base's "dense" network or its "pruned" one, whose zeros are kept apart; each of `arms`
-    lists bits and starts, and means all their pairs. Raises ValueError naming the file and the problem.
+    lists bits and starts, and means all their pairs, after so many `iterations` of Lloyd if it says so, else
+    after all. Raises ValueError naming the file and the problem.
     """
     path = Path(path)
     try:
@@ -62,8 +64,8 @@ def _problems(study: Any, stem: str) -> Iterator[str]:
     epochs, lr = (study["train"].get(name, 0) for name in ("epochs", "lr"))
     if len(study["train"]) != 2 or type(epochs) is not int or not (epochs > 0 and 0 < lr < math.inf):
         yield f"train needs exactly epochs and lr, both positive, but is {study['train']}"
-    if not study["arms"] or any(set(each) != {"bits", "init"} for each in study["arms"]):
-        yield "arms is a list of {bits: [...], init: [...]}"
+    if not study["arms"] or any({*each, "iterations"} != {*ARM} for each in study["arms"]):
+        yield "arms is a list of {bits: [...], init: [...]}, each with iterations: ... if they are limited"
     chosen = arms(study)
     if len({tuple(arm.values()) for arm in chosen}) < len(chosen):
         yield "arms name a pair of bits and start twice"
@@ -73,8 +75,11 @@ def _problems(study: Any, stem: str) -> Iterator[str]:
 
 def arms(study: Study) -> list[Arm]:
     """Every pair of bits and start, in order."""
-    pairs = [product(each["init"], each["bits"]) for each in study["arms"]]
-    return [{"bits": bits, "init": init} for each in pairs for init, bits in each]
+    return [
+        {**each, "bits": bits, "init": init}
+        for each in study["arms"]
+        for init, bits in product(each["init"], each["bits"])
+    ]
 
 
 def result(name: str, folder: Path | None = None) -> dict[str, Any]:
@@ -94,11 +99,14 @@ def result(name: str, folder: Path | None = None) -> dict[str, Any]:
     return record
 
 
-def found(record: dict[str, Any], init: str, bits: int) -> list[dict[str, Any]]:
+def found(record: dict[str, Any], **arm: Any) -> list[dict[str, Any]]:
     """What a record found for one arm, in the order of its seeds: a pair with every other arm's."""
-    return [
-        arm for each in record["runs"] for arm in each["arms"] if (arm["init"], arm["bits"]) == (init, bits)
-    ]
+    every = [each for run in record["runs"] for each in run["arms"]]
+    return [each for each in every if _named(each) == arm]
+
+
+def _named(found: dict[str, Any]) -> Arm:
+    return {name: found[name] for name in ARM if name in found}
 
 
 def run(
@@ -141,8 +149,7 @@ def _record(target: Path, study: Study) -> dict[str, Any]:
 
 
 def _arms_done(record: dict[str, Any], seed: int) -> list[Arm]:
-    found = [each for each in record["runs"] if each["seed"] == seed]
-    return [{name: arm[name] for name in ("bits", "init")} for each in found for arm in each["arms"]]
+    return [_named(arm) for each in record["runs"] if each["seed"] == seed for arm in each["arms"]]
 
 
 def _add(

@@ -204,6 +204,8 @@ def test_edge_cases_are_defined(each):
         (lambda: al.PowerOfTwo(9), "from 1 to 8, but is 9"),
         (lambda: al.Clusters(2, "centre"), "unknown start init='centre': choose one of forgy"),
         (lambda: al.Clusters(2, "forgy", seed="x"), "seed is a whole number, but is 'x'"),
+        (lambda: al.Clusters(2, iterations=-1), "iterations is a whole number, 0 or more, but is -1"),
+        (lambda: al.Clusters(2, iterations=0.5), "iterations is a whole number, 0 or more, but is 0.5"),
         (lambda: al.Binary("row"), 'per must be "layer" or "channel", but is \'row\''),
     ],
 )
@@ -252,6 +254,19 @@ def test_admm_then_training_keeps_the_pattern_and_moves_the_values(each):
     al.bake(model)
     assert not parametrize.is_parametrized(model[0])
     assert torch.equal(model[0].weight, after)
+
+
+def test_clusters_can_stop_on_the_way():
+    weight = torch.randn(40, 50, generator=torch.Generator().manual_seed(0))
+    errors = []
+    for iterations in (0, 1, 5, 10_000):
+        each = al.Clusters(3, "linear", iterations=iterations)
+        clustered = each.project(weight)
+        assert torch.equal(each.project(clustered), clustered)
+        errors.append(float((weight - clustered).square().sum()))
+    assert errors == sorted(errors, reverse=True)
+    assert len(set(errors)) == 4
+    assert torch.equal(clustered, al.Clusters(3, "linear").project(weight))
 
 
 def test_pruned_weights_stay_pruned_under_clusters():

@@ -71,6 +71,7 @@ def test_arms_are_all_pairs_in_order():
         ({"arms": [{"init": ["lineer"], "bits": [2]}]}, "unknown start init='lineer'"),
         ({"arms": [{"init": ["linear"], "bits": [0]}]}, "bits is a whole number"),
         ({"arms": [{"init": ["linear"]}]}, "arms is a list of"),
+        ({"arms": [{"init": ["linear"], "bits": [2], "iterations": "x"}]}, "iterations is a whole number"),
     ],
 )
 def test_a_wrong_study_is_refused_with_the_reason(home, changes, message):
@@ -115,6 +116,16 @@ def test_every_arm_is_recorded_before_and_after(home):
     assert any("forgy" in line and "->" in line for line in told)
 
 
+def test_limited_iterations_are_an_arm_of_their_own(home):
+    few = {"init": ["linear"], "bits": [2], "iterations": 1}
+    studies.run(written(home, arms=[{"init": ["linear"], "bits": [2]}, few]))
+    record = studies.result("few", studies.HOME)
+    ((whole,), (short,)) = (
+        studies.found(record, init="linear", bits=2, **more) for more in ({}, {"iterations": 1})
+    )
+    assert short["error"] > whole["error"]
+
+
 def test_a_stopped_study_goes_on_and_a_finished_one_is_left_alone(home, monkeypatch):
     path = written(home)
     studies.run(path)
@@ -146,9 +157,10 @@ def test_a_result_is_whole_and_its_arms_are_found(home):
         studies.result("few", studies.HOME)
     studies.run(written(home, seeds=[107, 108]))
     record = studies.result("few", studies.HOME)
-    both = studies.found(record, "linear", 2)
+    both = studies.found(record, init="linear", bits=2)
     assert both == [run["arms"][1] for run in record["runs"]]
-    assert studies.found(record, "linear", 3) == []
+    assert studies.found(record, init="linear", bits=3) == []
+    assert studies.found(record, init="linear", bits=2, iterations=1) == []
     del record["runs"][1]["arms"][2]
     (studies.HOME / "few.json").write_text(json.dumps(record))
     with pytest.raises(ValueError, match=r"few\.json lacks arms of the seeds \[108\]"):
