@@ -10,6 +10,7 @@ from .codec import CodecError, load, save
 from .constraints import Constraint, OneOf, Sparse
 from .distillation import Teacher
 from .evaluation import evaluate
+from .importance import fisher
 from .parametrizations import bake
 from .quantization import Binary, Clusters, Levels, PowerOfTwo, Ternary
 from .schedules import geometric
@@ -19,8 +20,8 @@ from .training import DivergenceError, fit
 __version__ = "0.1.0.dev0"
 __all__ = [
     "ADMM", "Binary", "Clusters", "CodecError", "Constraint", "DivergenceError", "Levels", "OneOf",
-    "PowerOfTwo", "Residuals", "Sparse", "Teacher", "Ternary", "bake", "data", "evaluate", "expand", "fit",
-    "geometric", "load", "models", "save", "shrink", "storage", "suggest",
+    "PowerOfTwo", "Residuals", "Sparse", "Teacher", "Ternary", "bake", "data", "evaluate", "expand",
+    "fisher", "fit", "geometric", "load", "models", "save", "shrink", "storage", "suggest",
 ]  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Evaluation: loss and a score per example, on a split or any iterable of batches."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -51,23 +52,30 @@ def evaluate(
     if isinstance(data, Data):
         raise ValueError("evaluate takes one split: data.train, data.val or data.test")
     device = next(model.parameters()).device
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
     total, examples, scores = 0.0, 0, []
-    try:
+    with in_eval_mode(model):
         for batch in stream(data, batch_size, None, None):
             inputs, targets = (part.to(device) for part in batch)
             outputs = model(inputs)
             total += loss(outputs, targets).item() * len(inputs)
             examples += len(inputs)
             scores.append(metric(outputs, targets).float().cpu())
-    finally:
-        for module, training in modes:
-            module.training = training
     if not scores:
         raise ValueError("there is nothing to evaluate on: the data gave no batch")
     joined = torch.cat(scores)
     return Evaluation(total / examples, joined.mean().item(), joined)
+
+
+@contextmanager
+def in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """Every part of the model in eval mode inside, and in its own mode again afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def stream(
