@@ -53,9 +53,11 @@ STAGES: dict[str, tuple[str, ...]] = {
     "search": ("width",),
 }
 # Fields that a stage may have as well; ADMM has one of the first two. Training the shrunk network gives up
-# the weights on dead paths, which may leave fewer nonzeros than the budget allows.
+# the weights on dead paths, which may leave fewer nonzeros than the budget allows. `precision` is the
+# recipe's unless a stage has its own.
 SPECIAL: dict[str, tuple[str, ...]] = {
-    "dense": ("dropout",), "admm": ("rho_growth", "balance", "shrink"), "retrain": ("shrink",)
+    "dense": ("dropout",), "admm": ("rho_growth", "balance", "shrink", "precision"),
+    "retrain": ("shrink", "precision"),
 }  # fmt: skip
 
 
@@ -209,6 +211,9 @@ def _misstaged(found: Recipe) -> Iterator[str]:
                 yield f"{stage}: weight is the teacher's share of the loss, at most 1, but is {value!r}"
         if not pace.get("balance", 2) > 1:
             yield f"admm: balance is a ratio of residuals above 1, but is {pace['balance']!r}"
+        if found[stage].get("precision", CHOICES["precision"][0]) not in CHOICES["precision"]:
+            known = ", ".join(CHOICES["precision"])
+            yield f"{stage}: precision must be one of {known}, but is {found[stage]['precision']!r}"
         if type(found[stage].get("shrink", True)) is not bool:
             yield f"{stage}: shrink must be true or false, but is {found[stage]['shrink']!r}"
 
