@@ -144,7 +144,7 @@ def _parsed(text: str, kind: object) -> str | int | float | None:
 def read_in(found: Iterable[Claim]) -> tuple[str, str]:
     """What of a work itself the claims of that work were read in, and in what other places, in words.
 
-    The first is "tables 1, 2 and 5" (beside them, some of its text), "the abstract alone" or "nothing".
+    The first is "tables 1, 2 and 5" (beside them, some of its text), "the abstract alone" or "no number".
     """
     own, elsewhere = [], []
     for source in dict.fromkeys(claim.source for claim in found):
@@ -154,8 +154,8 @@ def read_in(found: Iterable[Claim]) -> tuple[str, str]:
     tables = sorted({int(n) for part in own for named in re.findall(TABLES, part) for n in named if n})
     *first, last = map(str, tables) if tables else [""]
     listed = f"{', '.join(first)} and {last}" if first else last
-    itself = f"table{'s' if first else ''} {listed}" if tables else "the abstract alone" if own else "nothing"
-    return itself, ", ".join(elsewhere)
+    itself = "the abstract alone" if own else "no number"
+    return f"table{'s' if first else ''} {listed}" if tables else itself, ", ".join(elsewhere)
 
 
 def measured(record: dict[str, Any], counted: str) -> float | None:

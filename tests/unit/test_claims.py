@@ -179,7 +179,7 @@ class TestReading:
             (["copy of the paper, Section 4.2 and Table 5"], "table 5", ""),
             (["authors' PDF, Table 2; dense: 1810.07378, Table 5"], "table 2", "dense: 1810.07378, Table 5"),
             (["abstract", "from memory", "abstract"], "the abstract alone", "from memory"),
-            (["a summary", "Table 1 of 1702.04008"], "nothing", "a summary, Table 1 of 1702.04008"),
+            (["a summary", "Table 1 of 1702.04008"], "no number", "a summary, Table 1 of 1702.04008"),
         ],
     )
     def test_what_was_read_of_a_work_and_where_else(self, sources, itself, elsewhere):
