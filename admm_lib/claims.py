@@ -1,11 +1,13 @@
 """What others published, number by number, and which of our records answers each.
 
-`data/published/leaderboard.csv` holds one row per published claim. Which record answers it is found by
+`data/published/leaderboard.csv` holds a row for every number that was read: not for every one that was
+published, since some works were read in part only (`read_in`). Which record answers a claim is found by
 a rule, so that a new record needs no edit there: same track and data set, at least the claimed ratio in
 what the claim counts, nearest to it. How a claim stands that no record answers follows from its row.
 """
 
 import csv
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -25,6 +27,7 @@ UNANSWERED = ("structured weights", "")
 NOT_READ = "not read"  # in the place of an empty `counted`, where people read it
 METHODS = ("admm",)  # of the records that answer; what a rival's method reached answers nothing
 STATUS = ("recorded", "planned", "not attempted", "not reproducible here")  # the first: a record answers
+ITSELF = ("authors' PDF", "copy of the paper", "abstract")  # so begins a source that is the work itself
 VERIFIED = {"yes": "", "secondary only": "reported, unverified", "no": "reported, unverified"}
 WORKS = {  # the works that this collection is about, by arXiv number; all others are rivals
     "1811.01907": "A Unified Framework of DNN Weight Pruning and Weight Clustering/Quantization Using ADMM",
@@ -42,7 +45,10 @@ ELSEWHERE = {  # data sets that have no records: status, and why
         "needs the ImageNet training images, which this project does not have",
     ),
     "CIFAR-10": ("not attempted", "no such run has been made"),
+    NOT_READ: ("not attempted", "which network and data set it is about was not read"),
 }
+ARXIV = r"\d{4}\.\d{5}"  # in a source: another work
+TABLES = r"Tables? (\d+)(?: and (\d+))?"  # as a source names them
 TIE = 1.02  # records whose ratios differ by less than this factor answer a claim together
 
 
@@ -133,6 +139,23 @@ def _parsed(text: str, kind: object) -> str | int | float | None:
     if kind is str or not text:
         return text if kind is str else None
     return int(text) if kind == int | None else float(text)
+
+
+def read_in(found: Iterable[Claim]) -> tuple[str, str]:
+    """What of a work itself the claims of that work were read in, and in what other places, in words.
+
+    The first is "tables 1, 2 and 5" (beside them, some of its text), "the abstract alone" or "no number".
+    """
+    own, elsewhere = [], []
+    for source in dict.fromkeys(claim.source for claim in found):
+        for part in source.split("; "):
+            itself = source.startswith(ITSELF) and not re.search(ARXIV, part)
+            (own if itself else elsewhere).append(part)
+    tables = sorted({int(n) for part in own for named in re.findall(TABLES, part) for n in named if n})
+    *first, last = map(str, tables) if tables else [""]
+    listed = f"{', '.join(first)} and {last}" if first else last
+    itself = "the abstract alone" if own else "no number"
+    return f"table{'s' if first else ''} {listed}" if tables else itself, ", ".join(elsewhere)
 
 
 def measured(record: dict[str, Any], counted: str) -> float | None:

@@ -8,7 +8,8 @@ from . import claims, records
 from .claims import Claim
 from .data import HOME
 
-__all__ = ["HEAD", "HEAD_CLAIMS", "TRACKS", "fill", "leaderboard", "rows", "table", "update"]
+__all__ = ["HEAD", "HEAD_CLAIMS", "HEAD_READ", "TRACKS", "fill", "leaderboard", "reading", "rows", "table",
+           "update"]  # fmt: skip
 
 MARKS = "<!-- results: made by `make table` -->", "<!-- end of results -->"
 TRACKS = {  # where a run starts, and so what its ratios are counted against
@@ -21,6 +22,7 @@ HEAD = ("record", "weights / nonzero", "shifts", "seeds", "dense %", "test %, me
         "lossless", "bytes", "nearest published ratio at or below, test %")  # fmt: skip
 HEAD_CLAIMS = ("published", "counted", "as stated", "read in", "ours", "test %, mean [95%]",
                "ours minus theirs", "why, and what to know")  # fmt: skip
+HEAD_READ = ("work", "read of the work itself", "read elsewhere", "numbers", "of these unverified")
 T = TypeVar("T")
 
 
@@ -88,10 +90,20 @@ def leaderboard(found: Iterable[Claim], ours: Sequence[dict[str, Any]]) -> str:
     return _by_track(list(found), lambda claim: claim.track, drawn)
 
 
+def reading(found: Sequence[Claim]) -> str:
+    """What was read of each work in `claims.WORKS`, as Markdown; tables that are not named gave no number."""
+    grid = []
+    for arxiv in claims.WORKS:
+        own = [claim for claim in found if claim.arxiv == arxiv]
+        unverified = sum(bool(claim.doubt) for claim in own)
+        grid.append((f"{own[0].work}, {arxiv}", *claims.read_in(own), str(len(own)), str(unverified)))
+    return _markdown([HEAD_READ, *grid])
+
+
 def _claim_rows(claim: Claim, ours: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
     ratio = "" if claim.ratio is None else f" {claim.ratio:g}x"
     nonzero = "" if claim.nonzero_weights is None else f", {claim.nonzero_weights:,} weights"
-    bits = "" if claim.bits is None else f", {claim.bits:g} bits"
+    bits = "" if claim.bits is None else f", {claim.bits:g} bit{'' if claim.bits == 1 else 's'}"
     size = f", {claim.size}" if claim.size else ""
     theirs = (
         f"{claim.model}{ratio}: {claim.method}{nonzero}{bits}{size}",

@@ -35,6 +35,8 @@ OURS = {  # (shifted images, a teacher): colour, marker, name
 SIZES = ("values+positions", "values+positions+codebooks", "file", claims.NOT_READ)
 DENSE_BYTES = 4  # of a weight
 HEIGHT, BELOW, ROW = 6.0, 0.53, 0.155  # of a figure, of its x axis, of a row of its legend, in inches
+LINE = 0.13  # inches that a name above the upper edge takes
+TO_POINT = {"arrowstyle": "-", "color": GREY, "lw": 0.6, "shrinkA": 0}  # from a name that was moved aside
 COLUMNS = 3  # of the legend
 ASIDE = 4 / 72  # inches between our points that share a ratio
 
@@ -189,15 +191,32 @@ def _draw_ours(axes: Axes, points: Sequence[Point]) -> None:
 
 
 def _draw_unstated(axes: Axes, points: Sequence[Point]) -> None:
-    """A marker on the upper edge for each, and the names above it."""
+    """A marker on the upper edge for each, and the names above it, moved aside where they would overlap."""
     edge = axes.get_xaxis_transform()
     for point in points:
         marker, color = RUNGS[point.style]
         face = color if point.verified else "white"
         axes.plot(point.place, 1, marker, color=color, mfc=face, ms=4.5, transform=edge, clip_on=False)
-    for ratio, text in _above(points).items():
-        axes.annotate(text, (ratio, 1), (0, 6), xycoords=edge, textcoords="offset points",
-                      fontsize=7, rotation=90, ha="center", va="bottom")  # fmt: skip
+    names = _above(points)
+    inches = [axes.transData.transform((ratio, 0))[0] / axes.figure.dpi for ratio in names]
+    for ratio, start, end in zip(names, inches, apart(inches, LINE), strict=True):
+        moved = abs(end - start) > 0.01
+        axes.annotate(names[ratio], (ratio, 1), (72 * (end - start), 10 if moved else 6), xycoords=edge,
+                      textcoords="offset points", fontsize=7, rotation=90, ha="center", va="bottom",
+                      arrowprops=TO_POINT if moved else None)  # fmt: skip
+
+
+def apart(places: Sequence[float], gap: float) -> list[float]:
+    """Ascending places, moved as little as possible (in squares) so that neighbours are `gap` apart."""
+    blocks: list[tuple[float, int]] = []  # mean and number of places that are moved together
+    for i, place_ in enumerate(places):
+        mean, count = place_ - i * gap, 1
+        while blocks and blocks[-1][0] > mean:
+            before, many = blocks.pop()
+            mean, count = (before * many + mean * count) / (many + count), many + count
+        blocks.append((mean, count))
+    flat = [mean for mean, count in blocks for _ in range(count)]
+    return [mean + i * gap for i, mean in enumerate(flat)]
 
 
 def _above(points: Iterable[Point]) -> dict[float, str]:

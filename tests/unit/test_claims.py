@@ -20,7 +20,8 @@ RIVALS = """
 1810.00440 5 555 0.69 | 1810.00440 5 1110 0.96 | 1810.00440 5 1500 0.98 | 1810.00440 5 1000 0.83
 1906.06624 5 606 1 | 1906.06624 300 124 1.9 | 1910.05897 5 2120 - | 1812.11677 5 85 0.8
 1810.07378 5 167 1 | 1810.07378 5 623 1 | 1810.07378 5 1910 - | 1903.09769 5 246 - | 1907.02124 5 348 -
-1909.12778 5 300 0.94 | 1909.12778 5 125 - | 1909.12778 300 60 - | 1705.07565 5 111 1.7
+1909.12778 5 300 0.94 | 1909.12778 5 300 - | Xiao 5 310 - | 1910.05897 5 2000 -
+1909.12778 5 125 - | 1909.12778 300 60 - | 1705.07565 5 111 1.7
 Yuan 5 17.69 0.85 | Yuan 5 37.06 - | Yuan 5 105.52 - | 1907.04840 5 250 1.403 | 1907.04840 5 200 1.144
 1907.04840 5 111.1 0.894 | 1907.04840 5 100 0.83 | 1907.04840 5 50 0.76 | 1907.04840 5 20 0.69
 1907.04840 300 100 2.36 | 1907.04840 300 66.67 2.053 | 1907.04840 300 55.56 1.984 | 1907.04840 300 50 1.99
@@ -93,6 +94,25 @@ class TestFile:
     def test_every_work_is_there(self):
         assert claims.WORKS.keys() <= {each.arxiv for each in ALL}
 
+    def test_of_rivals_only_the_two_networks_are_there(self):
+        assert {each.model for each in ALL if each.arxiv not in claims.WORKS} == {"LeNet-5", "LeNet-300-100"}
+
+    @pytest.mark.parametrize(
+        ("arxiv", "claimed"),
+        [
+            ("1903.09769", "LeNet-5 246|AlexNet 36|AlexNet 61|ResNet-50 8|LeNet-5 -|VGG-16 -|ResNet -"),
+            ("1907.02124", "LeNet-5 348|AlexNet 36|ResNet-50 8|unnamed networks -"),
+        ],
+    )
+    def test_all_that_an_abstract_claims_is_there_and_verified(self, arxiv, claimed):
+        read = [each for each in ALL if (each.arxiv, each.source) == (arxiv, "abstract")]
+        found = {f"{each.model} {each.ratio or '-'}".removesuffix(".0") for each in read}
+        assert found == set(claimed.split("|"))
+        assert len(read) == len(found)
+        assert not any(each.doubt for each in read)
+        assert all(each.bits == 1 for each in read if each.ratio is None)  # "fully binarized"
+        assert any("of the paper only the abstract was read" in each.caveat for each in read)
+
     def test_layers_sum_to_their_total_or_the_file_says_so(self):
         rows = claims.published("layers")
         tables = {(row["arxiv"], row["model"], row["method"]) for row in rows}
@@ -150,6 +170,32 @@ class TestFile:
             claims.claims()
 
 
+class TestReading:
+    @pytest.mark.parametrize(
+        ("sources", "itself", "elsewhere"),
+        [
+            (["authors' PDF, Table 2", "authors' PDF, Tables 1 and 3"], "tables 1, 2 and 3", ""),
+            (["authors' PDF, Table 12; bits: Table 3", "authors' PDF, text"], "tables 3 and 12", ""),
+            (["copy of the paper, Section 4.2 and Table 5"], "table 5", ""),
+            (["authors' PDF, Table 2; dense: 1810.07378, Table 5"], "table 2", "dense: 1810.07378, Table 5"),
+            (["abstract", "from memory", "abstract"], "the abstract alone", "from memory"),
+            (["a summary", "Table 1 of 1702.04008"], "no number", "a summary, Table 1 of 1702.04008"),
+        ],
+    )
+    def test_what_was_read_of_a_work_and_where_else(self, sources, itself, elsewhere):
+        assert claims.read_in([claim(source=source) for source in sources]) == (itself, elsewhere)
+
+    def test_a_row_per_work(self):
+        lines = results.reading(ALL).splitlines()
+        assert len(lines) == 2 + len(claims.WORKS)
+        for arxiv, line in zip(claims.WORKS, lines[2:], strict=True):
+            own = [each for each in ALL if each.arxiv == arxiv]
+            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            assert cells[0] == f"{own[0].work}, {arxiv}"
+            assert tuple(cells[1:3]) == claims.read_in(own)
+            assert cells[3:] == [str(len(own)), str(sum(each.verified != "yes" for each in own))]
+
+
 class TestRule:
     def test_the_nearest_at_or_above_the_claimed_ratio(self):
         ours = [record("low", 6_100), record("met", 6_046), record("far", 2_577)]
@@ -189,6 +235,7 @@ class TestRule:
         assert claims.status(claim(counted=""), []) == "not attempted"
         reasons = {claim(counted=each).unanswered[1] for each in (*claims.COUNTED, *claims.UNANSWERED)}
         assert len(reasons) == 4  # weights, whole groups, quantized values, not read
+        assert claim(dataset=claims.NOT_READ, track="").unanswered[0] == "not attempted"
         assert "binary weights" in claim(counted="values", bits=1).unanswered[1]
 
     def test_a_record_is_held_against_the_largest_ratio_it_reaches(self):
@@ -294,3 +341,38 @@ def test_what_the_readme_says_of_the_published_numbers():
     assert claims.verdict(found["lenet300-68x"], by_name["lenet300-68x"]) == "around it"
     assert found["lenet5-246x-plain"].test_error is found["lenet5-348x-plain"].test_error is None
     assert [round(-records.loss_interval(each).mean, 2) for each in far[1:]] == [0.28, 0.45]
+    for name in ("lenet5-246x-plain", "lenet5-348x-plain"):
+        assert found[name].source == "abstract"
+        assert "(almost) zero loss" in found[name].stated
+
+
+def test_what_the_readme_says_of_the_strongest_rival():
+    rivals = [
+        each for each in ALL
+        if (each.track, each.counted, each.doubt) == ("from-lenet5", "weights", "")
+        and each.arxiv not in claims.WORKS and each.test_error is not None
+    ]  # fmt: skip
+    strongest = max(rivals, key=lambda each: each.ratio)
+    assert strongest.work == "Molchanov et al. 2017 (Sparse VD)"
+    assert (strongest.ratio, strongest.test_error) == (280, 0.75)
+    by_name = {each["name"]: each for each in COMMITTED}
+    assert claims.verdict(strongest, by_name["lenet5-348x-plain"]) == "below it"
+    assert claims.verdict(strongest, by_name["lenet5-246x-plain"]) == "around it"
+    ours = [each for each in COMMITTED if each["track"] == "from-lenet5"]
+    assert [each["name"] for each in ours if claims.measured(each, "weights") >= strongest.ratio] == [
+        "lenet5-348x-plain"
+    ]
+
+
+def test_what_the_readme_says_of_the_suffixes():
+    recipes = {each["name"]: each["recipe"] for each in COMMITTED}
+    for name, steps in (("lenet300-40x", 2), ("lenet300-60x", 3), ("lenet300-68x", 4)):
+        recipe = recipes.pop(name)
+        assert len(recipe["steps"]) == steps
+        assert recipe["steps"] == records.read("lenet300-68x")["recipe"]["steps"][:steps]  # one chain
+        assert "distill" in recipe
+        assert "dropout" not in recipe["dense"]
+    for name, recipe in recipes.items():
+        far = name in ("lenet5-167x-plain", "lenet5-246x-plain", "lenet5-348x-plain")
+        assert ("steps" in recipe) == far
+        assert ("distill" in recipe) == ("dropout" in recipe["dense"]) == (far or "distilled" in name)

@@ -1,5 +1,6 @@
 """The leaderboard's figures by their data: every claim that belongs there, and nothing else."""
 
+import itertools
 import math
 
 import numpy as np
@@ -113,6 +114,29 @@ def test_the_accuracy_figure_holds_its_points_and_its_names(track):
     assert any(text.get_text() == "headline" for text in figure.texts)
     hollow = [line for line in axes.lines if line.get_markerfacecolor() == "white"]
     assert len(hollow) == sum(not point.verified for point in points)
+
+
+@pytest.mark.parametrize("track", TRACKS)
+@pytest.mark.parametrize("counted", [["weights"], list(figures.RUNGS)], ids=["weights", "all"])
+def test_names_above_the_edge_do_not_cover_each_other(track, counted):
+    figure = figures.accuracy_against_ratio(ALL, COMMITTED, track, "headline", counted)
+    (axes,) = figure.axes
+    renderer = figure.canvas.get_renderer()
+    above = [text for text in texts(axes) if text.get_rotation() == 90]
+    boxes = [Text.get_window_extent(text, renderer) for text in above if not text.update_positions(renderer)]
+    boxes.sort(key=lambda box: box.x0)
+    for left, right in itertools.pairwise(boxes):
+        assert left.x1 <= right.x0
+    assert all(box.y0 >= axes.bbox.y1 for box in boxes)
+    assert track != "from-lenet5" or len(boxes) > 5
+
+
+def test_places_are_moved_apart_as_little_as_possible():
+    assert figures.apart([], 1) == []
+    assert figures.apart([0, 2, 5], 1) == [0, 2, 5]
+    assert figures.apart([0, 4, 4.5, 9], 1) == pytest.approx([0, 3.75, 4.75, 9])
+    assert figures.apart([3, 3, 3], 2) == pytest.approx([1, 3, 5])
+    assert figures.apart([0, 0.9, 1.2], 1) == pytest.approx([-0.3, 0.7, 1.7])
 
 
 def test_the_bytes_figure_turns_ratios_into_bytes_and_accuracies_into_errors():
