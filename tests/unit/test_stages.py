@@ -1,6 +1,9 @@
 """Stages do what the recipe says, resume after a kill, and leave what was pruned or quantized as it is."""
 
+import re
+from inspect import signature
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +11,115 @@ from unit.tiny import STEP, TINY, quantized, stepped, trained, written
 
 import admm_lib as al
 from admm_lib import data, recipes, stages
+from admm_lib.training import Epoch
+
+ODD = {  # nothing of it is a default
+    "shift_pixels": 3, "batch_size": 48, "precision": "bf16-mixed", "dense": {"epochs": 3, "lr": 0.004},
+    "distill": {"temperature": 3, "weight": 0.4},
+}  # fmt: skip
+FILTERS = {
+    "keep": {"fc1.weight": 40}, "by": "filter", "retrain": {"epochs": 4, "lr": 0.005},
+    "admm": {"epochs": 2, "lr": 0.003, "rho": 0.02, "rho_growth": 7},
+}  # fmt: skip
+WEIGHTS = {
+    "keep": {"fc1.weight": 2000, "fc2.weight": 300}, "retrain": {"epochs": 1, "lr": 0.007},
+    "admm": {"epochs": 5, "lr": 0.006, "rho": 0.03, "balance": 5},
+}  # fmt: skip
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """What `fit` and `ADMM` are told, defaults and all; nothing is trained."""
+    fitted, made = [], []
+
+    def arguments(function, args, more):
+        given = signature(function).bind(*args, **more)
+        given.apply_defaults()
+        return given.arguments
+
+    def fit(*args, **more):
+        fitted.append(arguments(al.fit, args, more))
+        epochs = [Epoch(number, 0.5, 90.0, 0.0) for number in range(1, fitted[-1]["epochs"] + 1)]
+        fitted[-1]["progress"](epochs[0])
+        return epochs
+
+    def admm(*args, **more):
+        made.append((arguments(al.ADMM, args, more), al.ADMM(*args, **more)))
+        return made[-1][1]
+
+    monkeypatch.setattr(stages, "fit", fit)
+    monkeypatch.setattr(stages, "ADMM", admm)
+    monkeypatch.setattr(data, "shifts", lambda pixels: ("shifts", pixels))
+    return fitted, made
+
+
+def check_fitted(fitted, expected, recipe, images, folder):
+    """Every call of `fit`: `expected` has name, epochs, rate, epochs before, and share of each."""
+    names = {name: each.default for name, each in signature(al.fit).parameters.items()}
+    own = ("model", "data", "epochs", "admm", "lr", "teacher", "seed", "resume", "progress")
+    same = {"batch_size": recipe["batch_size"], "precision": recipe["precision"]}
+    same["augment"] = ("shifts", recipe["shift_pixels"]) if recipe["shift_pixels"] else None
+    for given, (name, epochs, lr, before, share) in zip(fitted, expected, strict=True):
+        assert given["data"] is images
+        assert (given["epochs"], given["lr"], given["seed"]) == (epochs, lr, 107_000 + before)
+        assert {key: given[key] for key in names if key not in own} == {
+            key: same.get(key, default) for key, default in names.items() if key not in own
+        }
+        file = Path(given["resume"])
+        assert file.parent == folder / "cache"
+        assert re.fullmatch(rf"{name}-lenet300-seed107-[0-9a-f]{{16}}\.unfinished{share}", file.name)
+    assert len({given["resume"] for given in fitted}) == len(fitted)
+
+
+@pytest.mark.parametrize("shift_pixels", [0, 3])
+def test_every_stage_trains_as_its_recipe_says(elsewhere, told, shift_pixels):
+    fitted, made = told
+    changes = ODD | {"shift_pixels": shift_pixels} | stepped(FILTERS, WEIGHTS)
+    recipe, images, lines = recipes.read(written(elsewhere, **changes)), data.load("digits"), []
+    (dense, _), *_ = trained(recipe, 107, images, report=lines.append)
+    expected = [
+        ("dense", 3, 0.004, 0, ""), ("admm", 2, 0.003, 3, ""), ("retrain", 4, 0.005, 5, ""),
+        ("admm", 5, 0.006, 9, ""), ("retrain", 1, 0.007, 14, ""),
+    ]  # fmt: skip
+    check_fitted(fitted, expected, recipe, images, elsewhere)
+    assert [line.split()[0] for line in lines] == [name for name, *_ in expected]
+    assert fitted[0]["teacher"] is None
+    for given in fitted[1:]:
+        assert (given["teacher"].temperature, given["teacher"].weight) == (3, 0.4)
+        assert all(map(torch.equal, given["teacher"].model.parameters(), dense.parameters()))
+    (first, ramped), (second, balanced) = made
+    assert [given["admm"] for given in fitted] == [None, ramped, None, balanced, None]
+    assert [given["model"] for given in fitted[1:4:2]] == [first["model"], second["model"]]
+    assert first["constraints"] == {"fc1.weight": al.Sparse(keep=40, by="filter")}
+    assert second["constraints"] == {"fc1.weight": al.Sparse(keep=2000), "fc2.weight": al.Sparse(keep=300)}
+    assert (first["rho"], first["balance"], second["rho"]) == (0.02, None, 0.03)
+    assert [first["schedule"](update) for update in (0, 1, 2)] == pytest.approx([1, 7**0.5, 7])
+    assert (second["schedule"], second["balance"]) == (None, 5)
+
+
+@pytest.mark.parametrize(
+    ("method", "parts"),
+    [
+        ("magnitude", [(6, "")]), ("snap", [(6, "")]), ("straight-through", [(6, "")]),
+        ("incremental", [(2, "-0.3"), (1, "-0.6"), (1, "-0.9"), (2, "")]),
+    ],
+)  # fmt: skip
+def test_a_rival_trains_at_the_rate_of_retraining_for_the_epochs_of_both(elsewhere, told, method, parts):
+    fitted, made = told
+    pace = {name: FILTERS[name] for name in ("admm", "retrain")}
+    few = {} if method == "magnitude" else quantized({"fc1.weight": {"set": "levels", "bits": 2}})
+    changes = ODD | few | pace | {"method": method}
+    recipe, images = recipes.read(written(elsewhere, **changes)), data.load("digits")
+    trained(recipe, 107, images)
+    expected, before = [("dense", 3, 0.004, 0, "")], 3
+    for epochs, share in parts:
+        expected.append((method, epochs, 0.005, before, share))
+        before += epochs
+    check_fitted(fitted, expected, recipe, images, elsewhere)
+    assert all(given["admm"] is None for given in fitted)
+    assert [each["constraints"] for each, _ in made] == (
+        [recipes.sets(recipe, al.models.lenet300())] if method in ("magnitude", "snap") else []
+    )
 
 
 class Killed(Exception):
@@ -239,17 +351,3 @@ def test_methods_see_the_same_batches_in_the_same_order(elsewhere, monkeypatch):
             trained({**TINY, "method": method}, 107, al.data.load("digits"), home=elsewhere / method)
         seen[method] = orders
     assert seen["admm"] == seen["magnitude"] == list(range(107_001, 107_007))
-
-
-def test_the_dense_network_is_the_teacher(elsewhere, monkeypatch):
-    teachers = []
-    real = stages.fit
-    monkeypatch.setattr(
-        stages, "fit", lambda *args, **more: teachers.append(more["teacher"]) or real(*args, **more)
-    )
-    recipe = {**TINY, "distill": {"temperature": 3, "weight": 0.5}}
-    (dense, _), *_ = trained(recipe, 107, al.data.load("digits"))
-    assert teachers[0] is None
-    for teacher in teachers[1:]:
-        assert (teacher.temperature, teacher.weight) == (3, 0.5)
-        assert all(map(torch.equal, teacher.model.parameters(), dense.parameters()))
