@@ -46,9 +46,10 @@ def uniform(model: nn.Module, ratio: float) -> dict[str, Sparse]:
 def by_magnitude(model: nn.Module, ratio: float) -> dict[str, Sparse]:
     r"""What each layer has among the floor(n / ratio) largest |w| of the whole network.
 
-    One threshold for all layers. Errors as for `suggest`. Source: 1510.00149, Section 2, made global.
+    One threshold for all layers. Errors as for `suggest`, and for weights that are not finite. Source:
+    1510.00149, Section 2, made global.
     """
-    return _by_score({name: weight.abs() for name, weight in prunable(model).items()}, ratio)
+    return _by_score(model, ratio, torch.abs)
 
 
 def by_lamp(model: nn.Module, ratio: float) -> dict[str, Sparse]:
@@ -56,15 +57,21 @@ def by_lamp(model: nn.Module, ratio: float) -> dict[str, Sparse]:
 
     score(w_u) = w_u^2 / sum_{v >= u} w_v^2 within its layer, in ascending order of |w| (ties: the lower
     index first): how much of what would be left of the layer's energy goes with u. Errors as for
-    `suggest`. Source: the LAMP score of Lee et al. 2021 (2010.07611).
+    `by_magnitude`. Source: the LAMP score of Lee et al. 2021 (2010.07611).
     """
-    return _by_score({name: lamp_scores(weight) for name, weight in prunable(model).items()}, ratio)
+    return _by_score(model, ratio, lamp_scores)
 
 
 def together(model: nn.Module, ratio: float) -> dict[tuple[str, ...], Sparse]:
-    """One budget of floor(n / ratio) over all layers: ADMM's own projection then decides who gets what."""
+    """One budget of floor(n / ratio) over all layers: ADMM's own projection then decides who gets what.
+
+    Raises ValueError for a ratio below 1, one so high that no weight is left, and for a model without a
+    linear or convolution layer.
+    """
     weights = prunable(model)
     total = Sparse(ratio=ratio).budget(sum(weight.numel() for weight in weights.values()))
+    if total == 0:
+        raise ValueError(f"ratio={ratio:g} would leave no weight at all: lower it")
     return {tuple(weights): Sparse(keep=total)}
 
 
@@ -122,7 +129,13 @@ def lamp_scores(weight: Tensor) -> Tensor:
     return scores.reshape(weight.shape)
 
 
-def _by_score(scores: dict[str, Tensor], ratio: float) -> dict[str, Sparse]:
+def _by_score(model: nn.Module, ratio: float, score: Callable[[Tensor], Tensor]) -> dict[str, Sparse]:
+    weights = prunable(model)
+    if bad := [name for name, weight in weights.items() if not bool(weight.isfinite().all())]:
+        raise ValueError(
+            f"{bad[0]} holds NaN or infinite weights, which have no rank: go back to a good checkpoint"
+        )
+    scores = {name: score(weight) for name, weight in weights.items()}
     joined = torch.cat([each.reshape(-1).double() for each in scores.values()])
     kept = top_k_mask(joined, Sparse(ratio=ratio).budget(joined.numel()))
     counts = [int(part.sum()) for part in kept.split([each.numel() for each in scores.values()])]
