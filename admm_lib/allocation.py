@@ -78,6 +78,7 @@ def together(model: nn.Module, ratio: float) -> dict[tuple[str, ...], Sparse]:
 RULES: dict[str, Callable[[nn.Module, float], dict[Key, Sparse]]] = {
     "suggest": suggest, "uniform": uniform, "magnitude": by_magnitude, "lamp": by_lamp, "together": together
 }  # fmt: skip
+LOOKING = ("magnitude", "lamp")  # the rules whose budgets are not known before the weights are there
 
 
 def in_steps(model: nn.Module, sets: Mapping[Key, Sparse], steps: int) -> list[dict[Key, Sparse]]:
@@ -105,6 +106,35 @@ def in_steps(model: nn.Module, sets: Mapping[Key, Sparse], steps: int) -> list[d
         }
         for step in range(1, steps + 1)
     ]
+
+
+class Left:
+    """The most that budgets have left so far: nonzero groups of each layer, by view, and weights in all."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._shapes = {name: weight.shape for name, weight in prunable(model).items()}
+        self._groups = {
+            name: {by: groups.count(shape, by) for by in groups.VIEWS} for name, shape in self._shapes.items()
+        }
+        self._weights = sum(shape.numel() for shape in self._shapes.values())
+
+    def most(self, key: Key, by: str) -> int:
+        """How many groups of a layer, or weights of several layers, may still be there."""
+        if isinstance(key, str):
+            return min(self._groups[key][by], self._weights)
+        return min(sum(self._groups[name]["element"] for name in key), self._weights)
+
+    def lower(self, key: Key, each: Sparse) -> None:
+        """Take in a budget, no larger than `most`: that of a layer, or one over all layers."""
+        if isinstance(key, str):
+            left, shape = self._groups[key], self._shapes[key]
+            left[each.by] = each.keep
+            size = shape.numel() // groups.count(shape, each.by)  # of a group
+            weights = min(left["element"], each.keep * size)
+            self._groups[key] = {by: min(count, weights) for by, count in left.items()}
+        else:
+            self._weights = each.keep
+        self._weights = self.most(tuple(self._groups), "element")
 
 
 def prunable(model: nn.Module) -> dict[str, Tensor]:

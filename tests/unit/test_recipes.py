@@ -25,6 +25,10 @@ from admm_lib import data, recipes
         ({"keep": {"fc1.weights": 10}}, "did you mean 'fc1.weight'"),
         ({"keep": {"fc3.weight": 1001}}, "keep=1001 is more than its 1000 weights"),
         ({"keep": {}}, "keep names no layer"),
+        ({"keep": {"fc1.bias": 10}}, "keep: fc1.bias has fewer than two dimensions, .* leave it out"),
+        ({"keep": {"fc1.weight": True}}, "keep: fc1.weight needs a whole number, 1 or more, not True"),
+        ({"keep": {"fc1.weight": 0}}, "keep: fc1.weight needs a whole number, 1 or more, not 0"),
+        ({"keep": {"fc1.weight": "10"}}, "keep: fc1.weight needs a whole number, 1 or more, not '10'"),
         ({"admm": {"epochs": 2}}, "admm needs exactly"),
         ({"steps": []}, "keep belongs into each of the steps"),
         ({"keep": None, "admm": None, "retrain": None, "steps": []}, "steps names no step"),
@@ -79,7 +83,7 @@ from admm_lib import data, recipes
         ({"admm": {**TINY["admm"], "balance": 10}}, "admm needs either rho_growth or balance"),
         (
             stepped(STEP, {**STEP, "keep": {**TINY["keep"], "fc1.weight": 3001}}),
-            "step 2: fc1.weight keeps 3001, more than the 3000 of the step before",
+            "step 2: fc1.weight keeps 3001 weights, but the steps before leave 3000: lower it",
         ),
         ({"dense": {"epochs": 0, "lr": 0.1}}, "dense: epochs must be"),
         ({"retrain": {"epochs": 2, "lr": -1}}, "retrain: lr must be"),
@@ -105,6 +109,55 @@ def test_a_wrong_recipe_is_refused_with_the_reason(tmp_path, changes, message):
         recipes.read(written(tmp_path, **changes))
     assert str(caught.value).startswith("tiny.yaml: ")
     assert "\n" not in str(caught.value)
+
+
+def keeps(by="element", **layers):
+    return {**STEP, "by": by, "keep": {f"{layer}.weight": count for layer, count in layers.items()}}
+
+
+def rule(name, ratio):
+    return {**STEP, **allocated(name, ratio)}
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ([keeps(fc1=100), keeps(fc2=50), keeps(fc1=101)], "fc1.weight keeps 101 weights, .* leave 100: "),
+        (
+            [keeps("filter", fc1=30), keeps(fc1=900), keeps("filter", fc1=31)],
+            "fc1.weight keeps 31 filters, but the steps before leave 30: lower it, or leave it out",
+        ),
+        ([keeps("filter", fc1=1), keeps(fc1=785)], "fc1.weight keeps 785 weights, .* leave 784: lower it"),
+        ([keeps(fc2=8), keeps("filter", fc2=9)], "fc2.weight keeps 9 filters, .* leave 8: lower it"),
+        (
+            [rule("uniform", 100), rule("uniform", 99)],
+            "the network keeps 2688 weights, but the steps before leave 2662: raise the ratio",
+        ),
+        ([rule("lamp", 20), rule("magnitude", 10)], "the network keeps 26620 weights, .* leave 13310: raise"),
+        ([rule("suggest", 20), rule("uniform", 21)], "fc1.weight keeps 11200 weights, .*: raise the ratio"),
+        ([rule("lamp", 100), keeps(fc3=20), rule("lamp", 99)], "the network keeps 2688 weights, .* 2662: "),
+        ([rule("uniform", 100), keeps(fc3=11)], "fc3.weight keeps 11 weights, .* leave 10: lower it"),
+        ([rule("together", 100), keeps(fc1=2663)], "fc1.weight keeps 2663 weights, .* leave 2662: lower it"),
+        ([keeps(fc1=9, fc2=9, fc3=9), rule("lamp", 9000)], "the network keeps 29 weights, .* leave 27: "),
+    ],
+)
+def test_a_step_that_asks_for_more_than_is_left_is_refused(tmp_path, steps, message):
+    with pytest.raises(ValueError, match=f"^tiny.yaml: step {len(steps)}: {message}"):
+        recipes.read(written(tmp_path, **stepped(*steps)))
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [keeps(fc1=100), keeps(fc2=50), keeps(fc1=100)],
+        [keeps("filter", fc1=1), keeps(fc1=784)],
+        [keeps("filter", fc1=30), keeps("channel", fc1=700), keeps("filter", fc1=30, fc2=20)],
+        [rule("lamp", 20), rule("uniform", 21), keeps(fc3=40)],
+        [keeps("filter", fc1=30, fc2=20), rule("together", 10)],
+    ],
+)
+def test_steps_that_ask_for_what_is_left_are_in_order(tmp_path, steps):
+    assert len(recipes.read(written(tmp_path, **stepped(*steps)))["steps"]) == len(steps)
 
 
 def test_what_is_not_yaml_and_what_is_not_there(tmp_path):
