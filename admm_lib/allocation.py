@@ -46,9 +46,10 @@ def uniform(model: nn.Module, ratio: float) -> dict[str, Sparse]:
 def by_magnitude(model: nn.Module, ratio: float) -> dict[str, Sparse]:
     r"""What each layer has among the floor(n / ratio) largest |w| of the whole network.
 
-    One threshold for all layers. Errors as for `suggest`. Source: 1510.00149, Section 2, made global.
+    One threshold for all layers. Errors as for `suggest`, and for weights that are not finite. Source:
+    1510.00149, Section 2, made global.
     """
-    return _by_score({name: weight.abs() for name, weight in prunable(model).items()}, ratio)
+    return _by_score(model, ratio, torch.abs)
 
 
 def by_lamp(model: nn.Module, ratio: float) -> dict[str, Sparse]:
@@ -56,21 +57,28 @@ def by_lamp(model: nn.Module, ratio: float) -> dict[str, Sparse]:
 
     score(w_u) = w_u^2 / sum_{v >= u} w_v^2 within its layer, in ascending order of |w| (ties: the lower
     index first): how much of what would be left of the layer's energy goes with u. Errors as for
-    `suggest`. Source: the LAMP score of Lee et al. 2021 (2010.07611).
+    `by_magnitude`. Source: the LAMP score of Lee et al. 2021 (2010.07611).
     """
-    return _by_score({name: lamp_scores(weight) for name, weight in prunable(model).items()}, ratio)
+    return _by_score(model, ratio, lamp_scores)
 
 
 def together(model: nn.Module, ratio: float) -> dict[tuple[str, ...], Sparse]:
-    """One budget of floor(n / ratio) over all layers: ADMM's own projection then decides who gets what."""
+    """One budget of floor(n / ratio) over all layers: ADMM's own projection then decides who gets what.
+
+    Raises ValueError for a ratio below 1, one so high that no weight is left, and for a model without a
+    linear or convolution layer.
+    """
     weights = prunable(model)
     total = Sparse(ratio=ratio).budget(sum(weight.numel() for weight in weights.values()))
+    if total == 0:
+        raise ValueError(f"ratio={ratio:g} would leave no weight at all: lower it")
     return {tuple(weights): Sparse(keep=total)}
 
 
 RULES: dict[str, Callable[[nn.Module, float], dict[Key, Sparse]]] = {
     "suggest": suggest, "uniform": uniform, "magnitude": by_magnitude, "lamp": by_lamp, "together": together
 }  # fmt: skip
+LOOKING = ("magnitude", "lamp")  # the rules whose budgets are not known before the weights are there
 
 
 def in_steps(model: nn.Module, sets: Mapping[Key, Sparse], steps: int) -> list[dict[Key, Sparse]]:
@@ -100,6 +108,35 @@ def in_steps(model: nn.Module, sets: Mapping[Key, Sparse], steps: int) -> list[d
     ]
 
 
+class Left:
+    """The most that budgets have left so far: nonzero groups of each layer, by view, and weights in all."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._shapes = {name: weight.shape for name, weight in prunable(model).items()}
+        self._groups = {
+            name: {by: groups.count(shape, by) for by in groups.VIEWS} for name, shape in self._shapes.items()
+        }
+        self._weights = sum(shape.numel() for shape in self._shapes.values())
+
+    def most(self, key: Key, by: str) -> int:
+        """How many groups of a layer, or weights of several layers, may still be there."""
+        if isinstance(key, str):
+            return min(self._groups[key][by], self._weights)
+        return min(sum(self._groups[name]["element"] for name in key), self._weights)
+
+    def lower(self, key: Key, each: Sparse) -> None:
+        """Take in a budget, no larger than `most`: that of a layer, or one over all layers."""
+        if isinstance(key, str):
+            left, shape = self._groups[key], self._shapes[key]
+            left[each.by] = each.keep
+            size = shape.numel() // groups.count(shape, each.by)  # of a group
+            weights = min(left["element"], each.keep * size)
+            self._groups[key] = {by: min(count, weights) for by, count in left.items()}
+        else:
+            self._weights = each.keep
+        self._weights = self.most(tuple(self._groups), "element")
+
+
 def prunable(model: nn.Module) -> dict[str, Tensor]:
     """The weights of linear and convolution layers by name, tied ones once; ValueError for none."""
     found, seen = {}, set()
@@ -122,7 +159,13 @@ def lamp_scores(weight: Tensor) -> Tensor:
     return scores.reshape(weight.shape)
 
 
-def _by_score(scores: dict[str, Tensor], ratio: float) -> dict[str, Sparse]:
+def _by_score(model: nn.Module, ratio: float, score: Callable[[Tensor], Tensor]) -> dict[str, Sparse]:
+    weights = prunable(model)
+    if bad := [name for name, weight in weights.items() if not bool(weight.isfinite().all())]:
+        raise ValueError(
+            f"{bad[0]} holds NaN or infinite weights, which have no rank: go back to a good checkpoint"
+        )
+    scores = {name: score(weight) for name, weight in weights.items()}
     joined = torch.cat([each.reshape(-1).double() for each in scores.values()])
     kept = top_k_mask(joined, Sparse(ratio=ratio).budget(joined.numel()))
     counts = [int(part.sum()) for part in kept.split([each.numel() for each in scores.values()])]

@@ -146,22 +146,39 @@ def _misfielded(found: Recipe, needed: dict[str, type], allowed: dict[str, type]
 
 
 def _misstepped(recipe: Recipe) -> Iterator[str]:
-    """What is wrong with the steps: their form, or a layer that grows again."""
+    """What is wrong with the steps: their form, or a budget above what the ones before leave."""
     if not steps(recipe):
         yield "steps names no step"
-    before: dict[str, Constraint] = {}
+    network = models.create(recipe["model"], seed=0)
+    left = allocation.Left(network)
     few: set[str] = set()  # the layers that have been quantized
     for number, step in enumerate(steps(recipe), 1):
         where = f"step {number}: " if "steps" in recipe else ""
-        for problem in chain(_misformed(step, recipe["model"]), _mismatched(step, recipe["method"], few)):
+        found = _misformed(step, network), _mismatched(step, recipe["method"], few)
+        for problem in chain(*found, _overfull(step, network, left)):
             yield where + problem
         few |= set(step.get("sets", ()))
-        now = sets(step, models.create(recipe["model"], seed=0)) if "keep" in step else before
-        for name, each in now.items():
-            last = before.get(name, each)
-            if each.by == last.by and each.keep > last.keep:
-                yield f"{where}{name} keeps {each.keep}, more than the {last.keep} of the step before"
-        before = now
+
+
+def _overfull(step: Recipe, network: nn.Module, left: allocation.Left) -> Iterator[str]:
+    """What is wrong with a step's budgets after those that leave `left`, which is lowered by them."""
+    budgets = _known(step, network)
+    remedy = "raise the ratio" if "allocation" in step else "lower it, or leave it out"
+    for key, each in budgets.items():
+        if each.keep > (most := left.most(key, each.by)):
+            what = key if isinstance(key, str) else "the network"
+            yield f"{what} keeps {each.keep} {each.things}, but the steps before leave {most}: {remedy}"
+    for key, each in budgets.items():
+        left.lower(key, each)
+
+
+def _known(step: Recipe, network: nn.Module) -> dict[Key, Sparse]:
+    """The budgets of a step, as far as they are known before the weights are there."""
+    if "allocation" not in step:
+        return sets(step, network) if "keep" in step else {}
+    rule, ratio = (step["allocation"][name] for name in ("rule", "ratio"))
+    layers = {} if rule in allocation.LOOKING else sets(step, network)
+    return allocation.together(network, ratio) | layers
 
 
 def _mismatched(step: Recipe, method: str, few: set[str]) -> Iterator[str]:
@@ -179,7 +196,7 @@ def _mismatched(step: Recipe, method: str, few: set[str]) -> Iterator[str]:
         yield f"{min(odd)} is quantized already: prune first, and quantize then"
 
 
-def _misformed(step: object, model: str) -> Iterator[str]:
+def _misformed(step: object, network: nn.Module) -> Iterator[str]:
     """What is wrong with one step by itself."""
     if not isinstance(step, dict):
         yield f"a step is a mapping of {', '.join((*BUDGETS, *STEP))}, not {step!r}"
@@ -187,7 +204,7 @@ def _misformed(step: object, model: str) -> Iterator[str]:
     yield from _misstaged(step)
     if len({"keep", "allocation", "sets"} & set(step)) != 1:
         yield "give either keep, a budget for each layer, or allocation, a rule and a ratio, or sets"
-    yield from _misallocated(model, step) if "allocation" in step else _misfits(model, step)
+    yield from _misallocated(step, network) if "allocation" in step else _misfits(step, network)
 
 
 def _misstaged(found: Recipe) -> Iterator[str]:
@@ -238,7 +255,7 @@ def _misnumbered(recipe: Recipe) -> Iterator[str]:
         yield "batch_size must be 1 or more, and shift_pixels 0 or more"
 
 
-def _misfits(model: str, step: Recipe) -> Iterator[str]:
+def _misfits(step: Recipe, network: nn.Module) -> Iterator[str]:
     """What is wrong with the budgets, or with the sets."""
     field = "keep" if "keep" in step else "sets"
     if not step[field]:
@@ -248,23 +265,26 @@ def _misfits(model: str, step: Recipe) -> Iterator[str]:
         yield f"sets: {odd[0]} needs a set, as in {{set: levels, bits: 3}}"
     if "sets" in step and "by" in step:
         yield "sets are of single weights, so that by= has no place beside them"
-    network = models.create(model, seed=0)
+    for name, keep in step.get("keep", {}).items():
+        if type(keep) is not int or keep < 1:
+            yield f"keep: {name} needs a whole number, 1 or more, not {keep!r}"
     try:
         for name, each in sets(step, network).items():
             each.check(getattr(*resolve(network, name)).shape, name)
+            if "keep" in step and name not in allocation.prunable(network):
+                yield f"keep: {name} has fewer than two dimensions, and is not pruned: leave it out"
     except (ValueError, TypeError) as error:
         yield str(error)
 
 
-def _misallocated(model: str, step: Recipe) -> Iterator[str]:
+def _misallocated(step: Recipe, network: nn.Module) -> Iterator[str]:
     """What is wrong with the rule that allocates the budgets."""
-    rule, ratio = (step["allocation"][name] for name in ("rule", "ratio"))
+    rule = step["allocation"]["rule"]
     if not isinstance(rule, str) or rule not in allocation.RULES:
         yield f"allocation: rule must be one of {', '.join(allocation.RULES)}, but is {rule!r}"
     if "by" in step:
         yield "allocation: rules count single weights, so that by= has no place beside them"
-    try:  # what a rule that looks at the weights leaves to each layer is not known before they are there
-        looks = rule in ("magnitude", "lamp")
-        Sparse(ratio=ratio) if looks else allocation.RULES[rule](models.create(model, seed=0), ratio)
+    try:
+        _known(step, network)
     except ValueError as error:
         yield f"allocation: {error}"

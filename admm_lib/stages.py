@@ -31,7 +31,6 @@ from .training import Epoch, fit
 Report = Callable[[str], None]
 
 
-
 @dataclass(frozen=True)
 class Stage:
     """What a stage does, and its settings: rates, epochs, budgets, data, as the recipe says."""

@@ -1,4 +1,4 @@
-"""Shared fixtures: small notebooks made for one test; one thread; a real Chromium; a JupyterLab."""
+"""Shared fixtures: small notebooks; a home for one test; one thread; a real Chromium; a JupyterLab."""
 
 import json
 import os
@@ -16,6 +16,8 @@ import nbformat
 import pytest
 import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from admm_lib import data, records
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 SETTINGS = {  # a JupyterLab that asks nothing, fetches nothing and keeps every cell in the page
@@ -49,6 +51,15 @@ def tiny(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Records, files and cache in a temporary folder."""
+    monkeypatch.setattr(records, "FOLDER", tmp_path / "data" / "records")
+    monkeypatch.setattr(data, "HOME", tmp_path / "data")
+    monkeypatch.setenv("ADMM_CACHE", str(tmp_path / "cache"))
+    return tmp_path
 
 
 @pytest.fixture

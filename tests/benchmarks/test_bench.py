@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,13 @@ def test_bench_runs():
     lines = found.stdout.splitlines()
     assert lines[0].startswith("1 threads on ")
     table = [line for line in lines if line.startswith("|")]
-    assert len(table) == 2 + 10 + 9 + 2
-    for line in table[2:]:
-        cells = line.split("|")
+    rows = [line.split("|") for line in table[2:]]  # below the header and its rule
+    names = [cells[1].strip() for cells in rows]
+    for part in ("ADMM step /", "training epoch", "data alone", "retraining step", "top_k /", "16 values /"):
+        assert any(part in name for name in names), part
+    networks = Counter(name.split(": ")[0] for name in names if name.startswith("retraining step at "))
+    assert set(networks.values()) == {3}  # against masked, that in bf16, bf16 against float32
+    assert len(set(names)) == len(names)
+    for cells in rows:
         low, high = map(float, cells[3].split("–"))
         assert low <= float(cells[2]) <= high

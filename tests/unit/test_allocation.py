@@ -97,6 +97,13 @@ def test_lamp_keeps_the_last_of_every_layer_and_does_not_see_scale():
         allocation.by_magnitude(two_layers(first, [w / 1000 for w in second]), 20)
 
 
+@pytest.mark.parametrize("rule", [allocation.by_magnitude, allocation.by_lamp])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_have_no_rank(rule, bad):
+    with pytest.raises(ValueError, match=r"^1\.weight holds NaN or infinite weights"):
+        rule(two_layers([1.0, 2, 3], [4.0, bad, 5]), 2)
+
+
 def test_tied_weights_count_once():
     model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.ReLU(), nn.Linear(4, 4, bias=False))
     model[2].weight = model[0].weight
@@ -113,6 +120,10 @@ def test_one_budget_over_all_layers_goes_in_steps_too():
 def test_together_is_one_budget():
     (sets,) = allocation.together(al.models.lenet300(), 22.9).items()
     assert sets == (("fc1.weight", "fc2.weight", "fc3.weight"), al.Sparse(keep=11_624))
+    model = two_layers([1.0] * 100, [1.0] * 100)
+    assert list(allocation.together(model, 200).values()) == [al.Sparse(keep=1)]
+    with pytest.raises(ValueError, match="ratio=300 would leave no weight at all: lower it"):
+        allocation.together(model, 300)
 
 
 def test_steps_divide_by_the_same_factor_and_end_exactly():

@@ -31,7 +31,7 @@ NOT_IMPORTED = {  # needed all the same
     "ruff": "a command",
     "coverage": "a command",
 }
-OWN = {"admm_lib", "browser", "conftest"}
+OWN = {"admm_lib", "browser", "conftest", "unit"}
 
 
 def named(requirements: list[str]) -> dict[str, Requirement]:

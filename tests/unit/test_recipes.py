@@ -1,0 +1,175 @@
+"""Recipes are checked whole before work starts."""
+
+import pytest
+from unit.tiny import STEP, TINY, allocated, quantized, stepped, written
+
+from admm_lib import data, recipes
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "magic"}, "method must be one of admm, magnitude, snap, incremental, straight-through"),
+        ({"track": "both"}, "track must be one of"),
+        ({"model": "lenet7"}, "model must be one of lenet5, lenet300"),
+        ({"dataset": "mnits"}, "dataset must be one of"),
+        ({"seeds": 7}, "seeds must be a list"),
+        ({"seeds": []}, "seeds must be different whole numbers from 100 on"),
+        ({"seeds": [100, 100]}, "seeds must be different whole numbers"),
+        ({"seeds": [0]}, "seeds must be different whole numbers"),
+        ({"batch_size": 0}, "batch_size must be 1 or more"),
+        ({"track": "from-lenet5"}, "track must be from-lenet300 or free"),
+        ({"dense": None}, "the field 'dense' is missing"),
+        ({"colour": "red"}, "unknown field 'colour'"),
+        ({"name": "other"}, "must be the file's, 'tiny'"),
+        ({"keep": {"fc1.weights": 10}}, "did you mean 'fc1.weight'"),
+        ({"keep": {"fc3.weight": 1001}}, "keep=1001 is more than its 1000 weights"),
+        ({"keep": {}}, "keep names no layer"),
+        ({"keep": {"fc1.bias": 10}}, "keep: fc1.bias has fewer than two dimensions, .* leave it out"),
+        ({"keep": {"fc1.weight": True}}, "keep: fc1.weight needs a whole number, 1 or more, not True"),
+        ({"keep": {"fc1.weight": 0}}, "keep: fc1.weight needs a whole number, 1 or more, not 0"),
+        ({"keep": {"fc1.weight": "10"}}, "keep: fc1.weight needs a whole number, 1 or more, not '10'"),
+        ({"admm": {"epochs": 2}}, "admm needs exactly"),
+        ({"steps": []}, "keep belongs into each of the steps"),
+        ({"keep": None, "admm": None, "retrain": None, "steps": []}, "steps names no step"),
+        (stepped(7), "step 1: a step is a mapping of keep, by, allocation, sets, admm, retrain, not 7"),
+        (stepped({"keep": {}}), "step 1: the field 'admm' is missing"),
+        (stepped(STEP, {**STEP, "lr": 1}), "step 2: unknown field 'lr'"),
+        ({"keep": None}, "give either keep, .* or allocation"),
+        ({"allocation": {"rule": "lamp", "ratio": 20}}, "give either keep, .* or allocation"),
+        (allocated("lamb", 20), "rule must be one of suggest, uniform, magnitude, lamp, together"),
+        (allocated("lamp", 0.5), "allocation: ratio is weights per nonzero weight, 1 or more, but is 0.5"),
+        (allocated("uniform", 5000), "ratio=5000 would leave fc3.weight without a weight"),
+        (allocated(["lamp"], 20), "rule must be one of"),
+        ({"admm": {"epochs": 2, "lr": 1, "rho": 1, "balance": 1}}, "balance is a ratio of residuals above 1"),
+        ({**allocated("lamp", 5), "by": "filter"}, "rules count single weights"),
+        (quantized(7), "sets must be a dict, but is 7"),
+        (quantized({}), "sets names no layer"),
+        (quantized({"fc1.weight": {"bits": 3}}), "fc1.weight needs a set, as in .set: levels, bits: 3."),
+        (quantized({"fc1.weight": {"set": "octal"}}), "set must be one of clusters, levels, powers, ternary"),
+        (quantized({"fc1.weight": {"set": "levels", "bits": 0}}), "bits is a whole number from 1 to 8"),
+        (quantized({"fc1.weight": {"set": "binary", "bits": 1}}), "unexpected keyword argument 'bits'"),
+        (quantized({"fc11.weight": {"set": "binary"}}), "did you mean 'fc1.weight'"),
+        ({**quantized({"fc1.weight": {"set": "binary"}}), "by": "filter"}, "by= has no place beside them"),
+        (
+            {
+                **quantized({"fc1.weight": {"set": "binary"}}),
+                "retrain": {"epochs": 2, "lr": 1, "shrink": True},
+            },
+            "shrink is for pruned networks",
+        ),
+        (quantized({"fc1.weight": 7}), "fc1.weight needs a set"),
+        (quantized({"fc1.weight": {"set": "clusters", "bits": 2, "seed": "x"}}), "seed is a whole number"),
+        ({"method": "incremental"}, "method incremental quantizes: give sets"),
+        ({"method": "straight-through"}, "method straight-through quantizes: give sets"),
+        (
+            {**quantized({"fc1.weight": {"set": "binary"}}), "method": "incremental"}
+            | {"admm": {**TINY["admm"], "epochs": 1}},
+            "incremental has 4 parts: give it as many epochs, not 3",
+        ),
+        (
+            {**quantized({"fc1.weight": {"set": "binary", "per": "channel"}}), "method": "straight-through"},
+            "finds levels for whole layers",
+        ),
+        (
+            stepped({**STEP, "keep": None, "sets": {"fc1.weight": {"set": "binary"}}}, STEP),
+            "step 2: fc1.weight is quantized already: prune first",
+        ),
+        ({"by": "row"}, "unknown view by='row'"),
+        ({"by": "filter", "keep": {"fc1.weight": 301}}, "keep=301 is more than its 300 filters"),
+        ({"search": {"width": 1}}, "width models are pruned first, and then one step at least"),
+        ({"search": {"width": 1.5}}, "search: width must be a positive number"),
+        ({"admm": {"epochs": 2, "lr": 1, "rho": 1}}, "admm needs either rho_growth or balance"),
+        ({"admm": {**TINY["admm"], "balance": 10}}, "admm needs either rho_growth or balance"),
+        (
+            stepped(STEP, {**STEP, "keep": {**TINY["keep"], "fc1.weight": 3001}}),
+            "step 2: fc1.weight keeps 3001 weights, but the steps before leave 3000: lower it",
+        ),
+        ({"dense": {"epochs": 0, "lr": 0.1}}, "dense: epochs must be"),
+        ({"retrain": {"epochs": 2, "lr": -1}}, "retrain: lr must be"),
+        ({"retrain": {"epochs": 2, "lr": float("nan")}}, "retrain: lr must be a positive number"),
+        ({"admm": {**TINY["admm"], "rho": float("inf")}}, "admm: rho must be a positive number"),
+        ({"retrain": {"epochs": 2, "lr": 1, "dropout": {}}}, "retrain needs exactly"),
+        ({"retrain": {"epochs": 2, "lr": 1, "shrink": 1}}, "shrink must be true or false"),
+        ({"retrain": {"epochs": 2, "lr": 1, "precision": "fp8"}}, "retrain: precision must be one of 32-true"),
+        ({"dense": {"epochs": 2, "lr": 1, "dropout": 0.5}}, "dropout maps layers to the share"),
+        (
+            {"dense": {"epochs": 2, "lr": 1, "dropout": {"fc4": 0.5}}},
+            "dropout: the network has no layer 'fc4'",
+        ),
+        ({"dense": {"epochs": 2, "lr": 1, "dropout": {"fc2": 1}}}, "share of fc2 lies from 0 to below 1"),
+        ({"distill": {"temperature": 4}}, "distill needs exactly temperature, weight"),
+        ({"distill": {"temperature": 0, "weight": 0.9}}, "distill: temperature must be a positive number"),
+        ({"distill": {"temperature": 4, "weight": 1.1}}, "distill: weight is the teacher's share"),
+        ({"distill": 4}, "distill must be a dict"),
+        ({"precision": "8-bit"}, "precision must be one of"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_with_the_reason(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        recipes.read(written(tmp_path, **changes))
+    assert str(caught.value).startswith("tiny.yaml: ")
+    assert "\n" not in str(caught.value)
+
+
+def keeps(by="element", **layers):
+    return {**STEP, "by": by, "keep": {f"{layer}.weight": count for layer, count in layers.items()}}
+
+
+def rule(name, ratio):
+    return {**STEP, **allocated(name, ratio)}
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ([keeps(fc1=100), keeps(fc2=50), keeps(fc1=101)], "fc1.weight keeps 101 weights, .* leave 100: "),
+        (
+            [keeps("filter", fc1=30), keeps(fc1=900), keeps("filter", fc1=31)],
+            "fc1.weight keeps 31 filters, but the steps before leave 30: lower it, or leave it out",
+        ),
+        ([keeps("filter", fc1=1), keeps(fc1=785)], "fc1.weight keeps 785 weights, .* leave 784: lower it"),
+        ([keeps(fc2=8), keeps("filter", fc2=9)], "fc2.weight keeps 9 filters, .* leave 8: lower it"),
+        (
+            [rule("uniform", 100), rule("uniform", 99)],
+            "the network keeps 2688 weights, but the steps before leave 2662: raise the ratio",
+        ),
+        ([rule("lamp", 20), rule("magnitude", 10)], "the network keeps 26620 weights, .* leave 13310: raise"),
+        ([rule("suggest", 20), rule("uniform", 21)], "fc1.weight keeps 11200 weights, .*: raise the ratio"),
+        ([rule("lamp", 100), keeps(fc3=20), rule("lamp", 99)], "the network keeps 2688 weights, .* 2662: "),
+        ([rule("uniform", 100), keeps(fc3=11)], "fc3.weight keeps 11 weights, .* leave 10: lower it"),
+        ([rule("together", 100), keeps(fc1=2663)], "fc1.weight keeps 2663 weights, .* leave 2662: lower it"),
+        ([keeps(fc1=9, fc2=9, fc3=9), rule("lamp", 9000)], "the network keeps 29 weights, .* leave 27: "),
+    ],
+)
+def test_a_step_that_asks_for_more_than_is_left_is_refused(tmp_path, steps, message):
+    with pytest.raises(ValueError, match=f"^tiny.yaml: step {len(steps)}: {message}"):
+        recipes.read(written(tmp_path, **stepped(*steps)))
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [keeps(fc1=100), keeps(fc2=50), keeps(fc1=100)],
+        [keeps("filter", fc1=1), keeps(fc1=784)],
+        [keeps("filter", fc1=30), keeps("channel", fc1=700), keeps("filter", fc1=30, fc2=20)],
+        [rule("lamp", 20), rule("uniform", 21), keeps(fc3=40)],
+        [keeps("filter", fc1=30, fc2=20), rule("together", 10)],
+    ],
+)
+def test_steps_that_ask_for_what_is_left_are_in_order(tmp_path, steps):
+    assert len(recipes.read(written(tmp_path, **stepped(*steps)))["steps"]) == len(steps)
+
+
+def test_what_is_not_yaml_and_what_is_not_there(tmp_path):
+    (tmp_path / "bad.yaml").write_text("a: [1,")
+    with pytest.raises(ValueError, match=r"bad\.yaml is not YAML"):
+        recipes.read(tmp_path / "bad.yaml")
+    with pytest.raises(FileNotFoundError):
+        recipes.read(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("path", sorted((data.HOME / "recipes").glob("*.yaml")), ids=lambda p: p.stem)
+def test_the_committed_recipes_are_in_order(path):
+    recipe = recipes.read(path)
+    assert min(recipe["seeds"]) >= 100  # final seeds; lower ones are for tuning
