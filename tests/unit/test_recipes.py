@@ -91,7 +91,7 @@ from admm_lib import data, recipes
         ({"admm": {**TINY["admm"], "rho": float("inf")}}, "admm: rho must be a positive number"),
         ({"retrain": {"epochs": 2, "lr": 1, "dropout": {}}}, "retrain needs exactly"),
         ({"retrain": {"epochs": 2, "lr": 1, "shrink": 1}}, "shrink must be true or false"),
-        ({"retrain": {"epochs": 2, "lr": 1, "precision": "fp8"}}, "retrain: precision must be one of 32-true"),
+        ({"retrain": {"epochs": 2, "lr": 1, "precision": "fp8"}}, "precision must be one of 32-true"),
         ({"dense": {"epochs": 2, "lr": 1, "dropout": 0.5}}, "dropout maps layers to the share"),
         (
             {"dense": {"epochs": 2, "lr": 1, "dropout": {"fc4": 0.5}}},
