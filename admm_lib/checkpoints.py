@@ -1,12 +1,13 @@
 """The state of a training run in a file, so that a killed run goes on where it was."""
 
-import os
 import zlib
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from . import files
 
 
 class Stateful(Protocol):
@@ -31,10 +32,9 @@ class Checkpoint:
     def write(self, **more: Any) -> None:
         """Keep the state as it is now, and `more`: plain numbers, strings, lists and tensors."""
         state = {name: part.state_dict() for name, part in self.parts.items()}
-        partial = self.path.with_suffix(f".{os.getpid()}")
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"run": self.run, "parts": state, "more": more}, partial)
-        os.replace(partial, self.path)
+        with files.replaced(self.path) as file:
+            torch.save({"run": self.run, "parts": state, "more": more}, file)
 
     def read(self) -> dict[str, Any]:
         """Put everything back to where it was, and give what was kept as `more`; {} without a file.

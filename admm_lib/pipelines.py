@@ -27,7 +27,7 @@ def run_recipes(
     Records and files go to `home`/records and `home`/models, by default those of the project; another
     `home` also has a cache of its own, so that everything is trained again. Each finished seed is
     recorded before the next one starts. Raises ValueError, before any work, for a recipe that is not in
-    order or a seed that is not one of its own.
+    order, a seed that is not one of its own, and a record of that name that another recipe has made.
     """
     chosen = [recipes.read(path) for path in paths]
     for recipe in chosen:
@@ -35,8 +35,9 @@ def run_recipes(
             raise ValueError(
                 f"{recipe['name']}: {sorted(odd)} are not final seeds of the recipe: {recipe['seeds']}"
             )
+        _finished(recipe, home)
     for recipe in chosen:
-        finished = _finished(recipe, home)
+        finished = _finished(recipe, home)  # hours may have passed, in which others recorded seeds
         for seed in seeds or recipe["seeds"]:
             label = f"{recipe['name']} seed {seed}"
             if seed in finished:

@@ -3,10 +3,8 @@
 import base64
 import json
 import math
-import os
 import platform
 import subprocess
-import tempfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ import numpy as np
 import torch
 from scipy import stats
 
+from . import files
 from .data import HOME
 from .recipes import Recipe, epochs
 
@@ -142,17 +141,8 @@ def add_run(
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file so that a reader, or a killed writer, never leaves half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with files.replaced(path) as file:
+        file.write(text.encode())
 
 
 def provenance() -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -10,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
 from torch import nn
 
-from . import data, groups, models, recipes, records
+from . import data, files, groups, models, recipes, records
 from .admm import ADMM, Key
 from .allocation import prunable
 from .constraints import Constraint, Sparse
@@ -218,18 +217,22 @@ def _started(file: Path, commit: str) -> list[str]:
 
 
 def _keep(network: nn.Module, path: Path, origin: dict[str, Any]) -> None:
-    partial = path.with_suffix(f".{os.getpid()}")
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, partial, metadata={"origin": json.dumps(origin)})
-    os.replace(partial, path)
+    with files.replaced(path) as file:
+        file.write(save(tensors, metadata={"origin": json.dumps(origin)}))
 
 
 def _kept(path: Path, model: str) -> tuple[nn.Module, dict[str, Any]]:
+    """What `_keep` wrote; ValueError with the file's name and the remedy where it is damaged."""
     network = models.create(model)
-    network.load_state_dict(load_file(path))
-    with safe_open(path, "pt") as file:
-        return network, json.loads(file.metadata()["origin"])
+    try:
+        network.load_state_dict(load_file(path))
+        with safe_open(path, "pt") as file:
+            return network, json.loads(file.metadata()["origin"])
+    except (SafetensorError, RuntimeError, TypeError, KeyError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path} is damaged: delete it to train the stage again ({reason})") from error
 
 
 def _told(report: Report, stage: str) -> Callable[[Epoch], None]:

@@ -22,8 +22,6 @@ A kept element is one whose bits are not all zero, so -0.0 and NaN survive. The 
 of the kept elements, or of the others where these are fewer.
 """
 
-import os
-import secrets
 import warnings
 import zlib
 from dataclasses import replace
@@ -33,6 +31,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .. import files
 from . import network, wire
 from .entries import CODEBOOK, DTYPES, MOST_VALUES, RAW, SPARSE, TIED, Entry, read_entries, write_entry
 from .labels import code_labels
@@ -74,16 +73,8 @@ def save(model: nn.Module, path: str | Path) -> None:
     if not path.parent.is_dir():
         raise FileNotFoundError(f"the folder {path.parent} does not exist: create it first")
     data = encode(model)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with partial.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    with files.replaced(path) as file:
+        file.write(data)
 
 
 def load(path: str | Path, model: nn.Module | None = None) -> nn.Module:

@@ -1,5 +1,6 @@
 """Runs skip what is finished, and record what their recipe and their file say."""
 
+import copy
 import json
 
 import pytest
@@ -7,6 +8,7 @@ from unit.tiny import STEP, TINY, trained, written
 
 import admm_lib as al
 from admm_lib import pipelines, recipes, records, stages
+from admm_lib.stages import Done, Stage
 
 STAGES = {"admm": ["admm", "retrain"], "magnitude": ["magnitude"]}
 
@@ -58,10 +60,62 @@ def test_other_seeds_than_the_final_ones_are_not_recorded(elsewhere):
     assert records.names() == []
 
 
-def test_a_changed_recipe_does_not_mix_with_old_runs(elsewhere):
-    pipelines.run_recipes([written(elsewhere)], report=lambda line: None)
-    with pytest.raises(ValueError, match=r"tiny.*another recipe.*rename"):
-        pipelines.run_recipes([written(elsewhere, seeds=[108], batch_size=32)], report=lambda line: None)
+def test_a_record_of_another_recipe_is_found_before_any_work(elsewhere, monkeypatch):
+    records.add_run({**TINY, "batch_size": 32}, {"seed": 107, "test_accuracy": 90.0}, {})
+    tiny, first = written(elsewhere), elsewhere / "first.yaml"
+    first.write_text(tiny.read_text().replace("name: tiny", "name: first"))
+    worked = []
+    monkeypatch.setattr(pipelines, "record_run", lambda *args: worked.append(args))
+    with pytest.raises(ValueError, match="the record tiny was made with another recipe: rename"):
+        pipelines.run_recipes([first, tiny])
+    assert worked == []
+
+
+def done(name, seconds, network):
+    origin = {"seconds": seconds, "commit": "", "loss": [], "val_accuracy": [], "provenance": {}}
+    return Done(Stage(name, {}), network, origin)
+
+
+@pytest.fixture
+def as_trained(monkeypatch):
+    """A function: `train` gives this path, of a dense and a pruned network, and these tries of a search."""
+    dense, pruned = (al.models.pretrained("lenet300", "digits") for _ in range(2))
+    al.ADMM(pruned, al.suggest(pruned, 50)).finalize()
+    path = [done("dense", 8.0, dense), done("admm", 2.0, dense), done("retrain", 3.0, al.bake(pruned))]
+
+    def train(tried):
+        monkeypatch.setattr(pipelines, "train", lambda *_: (path, tried))
+        return path
+
+    return train
+
+
+def test_a_run_is_charged_with_every_child_of_its_search_and_not_with_the_dense_stage(elsewhere, as_trained):
+    as_trained([])
+    assert pipelines.record_run(TINY, 107)["seconds"] == 5.0
+    as_trained([{"seconds": [4.0]}, {"seconds": [5.0, 7.5]}])
+    assert pipelines.record_run(TINY, 107)["seconds"] == 16.5
+
+
+def test_what_is_recorded_was_measured_on_the_decoded_file(elsewhere, as_trained, monkeypatch):
+    """A file that would come back as something else is found out."""
+    dense, _, pruned = as_trained([])
+    other = copy.deepcopy(pruned.network)
+    other.fc3.weight.data[:5] = 0
+    monkeypatch.setattr(pipelines.codec, "load", lambda file: other)
+    run, images = pipelines.record_run(TINY, 107), al.data.load("digits")
+    for split in ("val", "test"):
+        scores = [
+            al.evaluate(network, getattr(images, split)).accuracy
+            for network in (dense.network, pruned.network, other)
+        ]
+        assert len(set(scores)) == 3
+        assert run[f"dense_{split}_accuracy"] == round(scores[0], 4)
+        assert run[f"{split}_accuracy"] == round(scores[2], 4)
+    right = records.unpack_bits(run["test_correct"], len(images.test))
+    assert 100 * right.double().mean().item() == pytest.approx(run["test_accuracy"], abs=1e-3)
+    assert run["nonzero_weights"] == sum(int(p.count_nonzero()) for p in other.parameters() if p.dim() > 1)
+    assert run["layers"][-1]["nonzeros"] == int(other.fc3.weight.count_nonzero())
 
 
 def test_a_home_of_its_own_trains_everything_again_and_leaves_the_project_alone(elsewhere):

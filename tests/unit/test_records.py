@@ -1,4 +1,4 @@
-"""Records: intervals, bitmaps, atomic writing, and every committed record re-counted from its file."""
+"""Records: intervals, bitmaps, and every committed record re-counted from its file."""
 
 import hashlib
 import json
@@ -92,16 +92,6 @@ def test_arms_of_a_study_are_no_headlines(tmp_path, monkeypatch):
     records.add_run({**RECIPE, "name": "arm", "study": "steps"}, run(100, accuracy=98.0), {})
     assert records.names() == ["arm", "toy"]
     assert records.headlines() == ["toy"]
-
-
-def test_a_failing_write_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "file.json"
-    records.write_atomically(path, "old")
-    monkeypatch.setattr(records.os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
-        records.write_atomically(path, "new")
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_missing_and_damaged_records_are_named(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from unit.tiny import STEP, TINY, quantized, stepped, trained, written
 
 import admm_lib as al
@@ -168,6 +169,24 @@ def test_a_killed_run_goes_on_from_its_last_epoch_to_the_same_end(elsewhere, las
     assert left == [".safetensors"] * 5
     stages = [origin for _, origin in resumed]
     assert all(origin["seconds"] >= 0 for origin in stages)  # a stage here may round to none
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "other network", "no origin"])
+def test_a_damaged_file_of_a_finished_stage_is_named_with_the_remedy(elsewhere, told, damage):
+    images = data.load("digits")
+    trained(TINY, 107, images)
+    (file,) = (elsewhere / "cache").glob("retrain-*")
+    if damage == "cut":
+        file.write_bytes(file.read_bytes()[:-300])
+    elif damage == "empty":
+        file.write_bytes(b"")
+    else:
+        network = al.models.lenet5() if damage == "other network" else al.models.lenet300()
+        save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, file)
+    with pytest.raises(ValueError, match=f"{file.name} is damaged: delete it to train the stage again"):
+        trained(TINY, 107, images)
+    file.unlink()
+    trained(TINY, 107, images)
 
 
 def test_what_a_step_pruned_stays_pruned_in_the_next(elsewhere):

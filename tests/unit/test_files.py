@@ -1,0 +1,67 @@
+"""Files are replaced as a whole, once they are on the disk, or not at all."""
+
+import os
+
+import pytest
+import torch
+
+from admm_lib import checkpoints, codec, files, models, records, stages
+
+
+def write_text(path):
+    records.write_atomically(path, "text")
+
+
+def write_network(path):
+    codec.save(models.create("lenet300", 0), path)
+
+
+def write_checkpoint(path):
+    checkpoints.Checkpoint(path, {"model": torch.nn.Linear(2, 2)}, {"seed": 1}).write(history=[])
+
+
+def write_stage(path):
+    stages._keep(models.create("lenet300", 0), path, {"seconds": 1.0})
+
+
+def fail(*_):
+    raise OSError("disk full")
+
+
+@pytest.mark.parametrize("write", [write_text, write_network, write_checkpoint, write_stage])
+def test_a_file_takes_the_place_of_the_old_one_when_it_is_on_the_disk(tmp_path, monkeypatch, write):
+    path = tmp_path / "name.file"
+    path.write_text("old")
+    for broken in ("fsync", "replace"):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, broken, fail)
+            with pytest.raises(OSError, match="disk full"):
+                write(path)
+        assert path.read_text() == "old"
+        assert list(tmp_path.iterdir()) == [path]
+    write(path)
+    assert b"old" not in path.read_bytes()[:3]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_on_the_disk_is_whole_before_it_has_its_name(tmp_path, monkeypatch):
+    path, seen = tmp_path / "name", []
+    monkeypatch.setattr(os, "fsync", lambda number: seen.append((os.fstat(number).st_size, path.exists())))
+    with files.replaced(path) as file:
+        file.write(b"12345")
+    assert seen == [(5, False)]
+    assert path.read_bytes() == b"12345"
+
+
+def interrupted(path):
+    with files.replaced(path) as file:
+        file.write(b"12345")
+        raise KeyboardInterrupt
+
+
+def test_a_failure_while_writing_leaves_nothing(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(tmp_path / "name")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        interrupted(tmp_path / "nowhere" / "name")
