@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     runs = commands.add_parser("run", help="run recipes and write their records")
     runs.add_argument("recipes", nargs="+", type=Path, metavar="RECIPE")
     runs.add_argument("--seed", dest="seeds", action="append", type=int,
-                      help="instead of the recipe's seeds; may be repeated")  # fmt: skip
+                      help="only this one of the recipe's seeds; may be repeated")  # fmt: skip
     runs.add_argument("--home", type=Path, metavar="FOLDER",
                       help="write records, files and cache here, not into the project: everything "
                            "is trained again, and a second call goes on where one stopped")  # fmt: skip

@@ -90,8 +90,10 @@ def decode(data: bytes, model: nn.Module | None = None) -> nn.Module:
 
     A file without a known architecture needs the `model`, with the same names, shapes and dtypes.
     It is changed only when the whole file has been checked. Raises CodecError for a damaged or
-    foreign file, a later format version, or a model that does not fit.
+    foreign file, a later format version, or a model that does not fit; TypeError for no network.
     """
+    if model is not None and not isinstance(model, nn.Module):
+        raise TypeError(f"model= takes a network, as in model=MyNetwork(), and not {model!r}")
     reader = wire.Reader(_checked(bytes(memoryview(data))))
     identity = network.read_identity(reader)
     if identity is None and model is None:

@@ -51,6 +51,8 @@ def test_the_caller_is_told_what_does_not_fit():
     for words, model in unfit.items():
         with pytest.raises(codec.CodecError, match=words):
             codec.decode(data, model)
+    with pytest.raises(TypeError, match=r"model= takes a network, as in model=MyNetwork\(\)"):
+        codec.decode(data, Small)
     with pytest.raises(codec.CodecError, match=r"holds lenet5\(relu=True\), and the module is lenet5"):
         codec.decode(codec.encode(models.lenet5()), models.lenet5(relu=False))
     same = models.lenet5()
