@@ -204,6 +204,13 @@ class TestRule:
         assert claims.answers(claim(ratio=200), ours) == []
         assert claims.answers(claim(ratio=None), ours) == []
 
+    def test_a_ratio_that_is_met_exactly_is_met(self):
+        exact = record("exact", 4_305)
+        assert claims.measured(exact, "weights") == 100
+        assert names(claims.answers(claim(ratio=100), [exact])) == ["exact"]
+        assert claims.answers(claim(ratio=100.01), [exact]) == []
+        assert claims.held_against(exact, [claim(ratio=100)]) == claim(ratio=100)
+
     def test_recipes_at_one_ratio_answer_together(self):
         ours = [record("shifted", 6_046), record("plain", 6_040), record("next", 5_900)]
         assert names(claims.answers(claim(), ours)) == ["shifted", "plain"]

@@ -12,6 +12,21 @@ CURVES = {
 }
 
 
+def test_a_schedule_is_drawn_epoch_by_epoch():
+    kept, rho = [100] * 4 + [40] * 4, [1e-3, 1e-2, np.nan, np.nan] * 2
+    above, below = figures.schedule(kept, 1000, rho, "a headline").axes
+    for stairs in above.patches:
+        assert stairs.get_data().values.tolist() == kept
+        assert stairs.get_data().edges.tolist() == [n + 0.5 for n in range(9)]
+    assert [(text.get_text(), text.xy[0]) for text in above.texts] == [("10x", 0.65), ("25x", 4.65)]
+    (line,) = below.lines
+    assert line.get_xdata().tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert np.array_equal(line.get_ydata(), rho, equal_nan=True)
+    ends = [path.get_extents() for path in below.collections[0].get_paths()]
+    assert [(box.x0, box.x1) for box in ends] == [(2.5, 3.5), (3.5, 4.5), (6.5, 7.5), (7.5, 8.5)]
+    assert below.get_xlim() == (0.5, 8.5)
+
+
 def test_the_mean_over_seeds_is_drawn_over_the_seeds():
     figure = figures.against_epochs({"71x": CURVES, "167x": CURVES}, dense=99.5, floor=90)
     loss, other_loss, accuracy, _ = figure.axes

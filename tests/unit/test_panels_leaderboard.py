@@ -7,6 +7,7 @@ import re
 import pytest
 
 from admm_lib import claims, records
+from admm_lib.figures import leaderboard as figures
 from admm_lib.panels import base, leaderboard
 from admm_lib.panels.base import sweep_states
 
@@ -46,6 +47,13 @@ def test_ours_count_what_theirs_do(panel):
         assert "their ratios count weights." in panel.line
 
 
-def test_the_code_runs(panel):
+def test_the_code_runs_and_draws_what_the_panel_draws_without_arms_of_studies(panel, monkeypatch):
+    given, draw = [], figures.accuracy_against_ratio
+    monkeypatch.setattr(figures, "accuracy_against_ratio", lambda *args: given.append(args) or draw(*args))
+    panel.figure()
     with contextlib.redirect_stdout(io.StringIO()):
         exec(compile(panel.code, "panel", "exec"), {})
+    (published, ours, track, _, *counted), (_, *others) = given
+    assert published == claims.claims()
+    assert [others[0], others[1], *others[3:]] == [ours, track, *counted]
+    assert [each["name"] for each in ours] == records.headlines() != records.names()
