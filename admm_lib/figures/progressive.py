@@ -37,27 +37,31 @@ def schedule(kept: Sequence[int], weights: int, rho: Sequence[float], headline: 
 
 
 Curve = tuple[Sequence[float], Sequence[float]]  # training loss and accuracy (%), a value per epoch
+LEAST = 0.1  # percent: what an error is drawn as where it is smaller, or none
 
 
 @styled
-def against_epochs(runs: Mapping[str, Mapping[str, Sequence[Curve]]], dense: float, floor: float) -> Figure:
-    """Training loss (above) and projected accuracy (below) against cumulative epochs, a column per ratio.
+def against_epochs(runs: Mapping[str, Mapping[str, Sequence[Curve]]], dense: float) -> Figure:
+    """Training loss (above) and projected error (below) against cumulative epochs, a column per ratio.
 
     `runs` maps a column's title to {"direct" or "progressive": the curves of its seeds}; the mean is drawn
-    over the single seeds. `dense` is the accuracy before pruning; what is below `floor` is not shown.
+    over the single seeds. `dense` is the accuracy before pruning. Errors, 100 - accuracy, are on a
+    logarithmic axis, which has room for the first projections and for the last tenths; none below `LEAST`.
     """
     figure = new_figure(7.5, 4.3)
     axes = figure.subplots(2, len(runs), sharex=True, sharey="row", squeeze=False)
     for column, (title, methods) in enumerate(runs.items()):
         for label, curves in methods.items():
-            for row, values in enumerate(zip(*curves, strict=True)):
-                _with_mean(axes[row, column], np.array(values), label)
+            losses, accuracies = (np.array(values) for values in zip(*curves, strict=True))
+            _with_mean(axes[0, column], losses, label)
+            _with_mean(axes[1, column], np.maximum(100 - accuracies, LEAST), label)
         axes[0, column].set_title(title, fontsize=9.5)
-        axes[1, column].axhline(dense, color=COLORS["dense"], lw=1)
-        axes[1, column].set(xlabel="epoch", ylim=(floor, 100))
+        axes[1, column].axhline(max(100 - dense, LEAST), color=COLORS["dense"], lw=1)
+        axes[1, column].set_xlabel("epoch")
         axes[1, column].xaxis.get_major_locator().set_params(integer=True)
     axes[0, 0].set(ylabel="training loss", yscale="log")
-    axes[1, 0].set_ylabel("validation accuracy,\nprojected weights (%)")
+    axes[1, 0].set(ylabel="validation error,\nprojected weights (%)", yscale="log")
+    axes[1, 0].yaxis.set_major_formatter("{x:g}")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper right", ncol=len(labels))
     return figure
@@ -73,10 +77,10 @@ def _with_mean(axes: Axes, values: np.ndarray, label: str) -> None:
 
 
 @styled
-def who_keeps_what(kept: Mapping[str, Mapping[str, float]], published: Sequence[str] = ()) -> Figure:
+def who_keeps_what(kept: Mapping[str, Mapping[str, float]]) -> Figure:
     """The share of its weights that each layer keeps, one group of bars per way of deciding.
 
-    `kept` maps a way to {layer: percentage kept}; the ways in `published` are hatched.
+    `kept` maps a way to {layer: percentage kept}.
     """
     figure = new_figure(7.5, 0.8 + 0.52 * len(kept))
     axes = figure.subplots()
@@ -86,8 +90,7 @@ def who_keeps_what(kept: Mapping[str, Mapping[str, float]], published: Sequence[
         places = np.arange(len(kept)) + (i - (len(layers) - 1) / 2) * height
         values = [each[layer] for each in kept.values()]
         bars = axes.barh(places, values, height * 0.92, color=COLORS[layer], label=layer)
-        for bar, way, value in zip(bars, kept, values, strict=True):
-            bar.set_hatch("///" if way in published else "")
+        for bar, value in zip(bars, values, strict=True):
             place = bar.get_y() + bar.get_height() / 2
             axes.annotate(
                 f"{value:.3g}%", (value, place), (3, 0), textcoords="offset points", va="center", fontsize=7
@@ -120,7 +123,8 @@ def differences(
     if linear is not None:
         axes.set_xscale("symlog", linthresh=linear, linscale=1.5)
         most = max(abs(end) for row in rows.values() for end in row)
-        ticks = [linear * 10**n for n in range(int(np.log10(most / linear)) + 1)]
+        series = [linear * step * 10**n for n in range(6) for step in (1, 2, 4)]
+        ticks = [tick for tick in series if tick <= most]
         ticks = sorted([-tick for tick in ticks] + [0, *ticks])
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     return figure

@@ -28,16 +28,24 @@ def test_a_schedule_is_drawn_epoch_by_epoch():
 
 
 def test_the_mean_over_seeds_is_drawn_over_the_seeds():
-    figure = figures.against_epochs({"71x": CURVES, "167x": CURVES}, dense=99.5, floor=90)
-    loss, other_loss, accuracy, _ = figure.axes
+    figure = figures.against_epochs({"71x": CURVES, "167x": CURVES}, dense=99.5)
+    loss, other_loss, error, _ = figure.axes
     assert (loss.get_title(loc="left"), other_loss.get_title(loc="left")) == ("71x", "167x")
     means = {line.get_label(): line for line in loss.lines if not line.get_label().startswith("_")}
     assert list(means) == ["direct", "progressive"]
     assert means["direct"].get_ydata().tolist() == [1.5, 0.75, 0.5]
     assert means["direct"].get_xdata().tolist() == [1, 2, 3]
     assert len(loss.lines) == 4  # two seeds and two means: a single seed is its own mean
-    assert any(np.allclose(line.get_ydata(), 99.5) for line in accuracy.lines)
-    assert accuracy.get_ylim() == (90, 100)
+    shown = {line.get_label(): line for line in error.lines}
+    assert np.allclose(shown["direct"].get_ydata(), [9.0, 4.0, 1.5])
+    assert any(np.allclose(line.get_ydata(), 0.5) for line in error.lines)
+    assert loss.get_yscale() == error.get_yscale() == "log"
+
+
+def test_no_error_is_drawn_as_the_least():
+    curves = {"direct": [([1.0, 0.5], [10.0, 100.0])]}
+    _, error = figures.against_epochs({"71x": curves}, dense=100).axes
+    assert error.lines[0].get_ydata().tolist() == [90, figures.LEAST]
 
 
 def test_bars_are_the_shares_that_layers_keep():
@@ -60,7 +68,7 @@ def test_large_differences_leave_room_for_small_ones():
     rows = {"small": (0.1, -0.1, 0.3), "large": (-12.0, -35.0, 12.0)}
     (axes,) = figures.differences(rows, "points", linear=0.5).axes
     assert axes.get_xscale() == "symlog"
-    assert axes.get_xticks().tolist() == [-5, -0.5, 0, 0.5, 5]
+    assert axes.get_xticks().tolist() == [-20, -10, -5, -2, -1, -0.5, 0, 0.5, 1, 2, 5, 10, 20]
     place = axes.transData.transform([(0.1, 0), (0.3, 0), (-35, 0), (12, 0)])[:, 0]
     assert (place[1] - place[0]) > 0.02 * (place[3] - place[2])
 
