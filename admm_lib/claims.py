@@ -101,6 +101,14 @@ class Claim:
         return self.counted or NOT_READ
 
     @property
+    def label(self) -> str:
+        """Its name in the figures, of a few letters: what is in brackets after the authors, and the year."""
+        if self.quoted:
+            return self.method.removesuffix(", as quoted").partition(" (")[0]
+        name = self.work.partition(" (")[2].rstrip(")") or self.work
+        return name if self.year is None or str(self.year) in name else f"{name} ’{self.year % 100}"
+
+    @property
     def unanswered(self) -> tuple[str, str]:
         """Status and reason where no record answers the claim."""
         if self.dataset in ELSEWHERE:
