@@ -39,6 +39,21 @@ WORKS = {  # the works that this collection is about, by arXiv number; all other
     "1804.03294": "A Systematic DNN Weight Pruning Framework using ADMM",
     "1812.11677": "ADMM-NN",
 }
+IN_FULL = {  # what the names in the figures stand for, where neither the work nor the method says it
+    "DNS": "dynamic network surgery",
+    "SWS": "soft weight-sharing",
+    "Sparse VD": "sparse variational dropout",
+    "BC": "Bayesian compression; GNJ and GHS are its priors, group normal-Jeffreys and group horseshoe",
+    "MIRACLE": "minimal random code learning",
+    "third-party MIRACLE": "MIRACLE, written anew by others",
+    "EPR": "entropy-penalized reparameterization",
+    "GSM": "global sparse momentum",
+    "L-OBS": "layer-wise optimal brain surgeon",
+    "crossbars": "structured ADMM for memristor crossbars",
+    "SNIP": "single-shot network pruning",
+    "LC": "learning-compression",
+    "DeepCABAC": "context-adaptive binary arithmetic coding",
+}
 ELSEWHERE = {  # data sets that have no records: status, and why
     "ImageNet": (
         "not reproducible here",
@@ -99,6 +114,19 @@ class Claim:
     def counts(self) -> str:
         """What the ratio counts, in words."""
         return self.counted or NOT_READ
+
+    @property
+    def label(self) -> str:
+        """Its name in the figures, of a few letters: what is in brackets after the authors, and the year."""
+        if self.quoted:
+            return self.method.removesuffix(", as quoted").partition(" (")[0]
+        name = self.work.partition(" (")[2].rstrip(")") or self.work
+        return name if self.year is None or str(self.year) in name else f"{name} ’{self.year % 100}"
+
+    @property
+    def drawn(self) -> bool:
+        """Whether a figure of its track can hold it: it states a ratio."""
+        return bool(self.track) and self.ratio is not None
 
     @property
     def unanswered(self) -> tuple[str, str]:

@@ -8,8 +8,8 @@ from . import claims, records
 from .claims import Claim
 from .data import HOME
 
-__all__ = ["HEAD", "HEAD_CLAIMS", "HEAD_READ", "TRACKS", "fill", "leaderboard", "reading", "rows", "table",
-           "update"]  # fmt: skip
+__all__ = ["HEAD", "HEAD_CLAIMS", "HEAD_KEY", "HEAD_READ", "TRACKS", "fill", "key", "leaderboard", "reading",
+           "rows", "table", "update"]  # fmt: skip
 
 MARKS = "<!-- results: made by `make table` -->", "<!-- end of results -->"
 TRACKS = {  # where a run starts, and so what its ratios are counted against
@@ -20,9 +20,10 @@ TRACKS = {  # where a run starts, and so what its ratios are counted against
 }
 HEAD = ("record", "weights / nonzero", "shifts", "seeds", "dense %", "test %, mean [95%]", "minus dense",
         "lossless", "bytes", "nearest published ratio at or below, test %")  # fmt: skip
-HEAD_CLAIMS = ("published", "counted", "as stated", "read in", "ours", "test %, mean [95%]",
-               "ours minus theirs", "why, and what to know")  # fmt: skip
+HEAD_CLAIMS = ("in figures", "work", "published", "counted", "as stated", "read in", "ours",
+               "test %, mean [95%]", "ours minus theirs", "why, and what to know")  # fmt: skip
 HEAD_READ = ("work", "read of the work itself", "read elsewhere", "numbers", "of these unverified")
+HEAD_KEY = ("in figures", "work", "in full, or how it is quoted")
 T = TypeVar("T")
 
 
@@ -100,12 +101,25 @@ def reading(found: Sequence[Claim]) -> str:
     return _markdown([HEAD_READ, *grid])
 
 
+def key(found: Iterable[Claim]) -> str:
+    """What the names in the figures stand for, as Markdown, in alphabetical order; all that can be drawn."""
+    grid: dict[tuple[str, ...], None] = {}
+    for claim in sorted(found, key=lambda claim: (claim.label.casefold(), claim.work)):
+        if claim.drawn:
+            full = claim.method if claim.quoted else claims.IN_FULL.get(claim.label.partition(" ’")[0], "")
+            arxiv = f", {claim.arxiv}" if claim.arxiv else ""
+            grid[claim.label, f"{'quoted by ' if claim.quoted else ''}{claim.work}{arxiv}", full] = None
+    return _markdown([HEAD_KEY, *grid])
+
+
 def _claim_rows(claim: Claim, ours: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
     ratio = "" if claim.ratio is None else f" {claim.ratio:g}x"
     nonzero = "" if claim.nonzero_weights is None else f", {claim.nonzero_weights:,} weights"
     bits = "" if claim.bits is None else f", {claim.bits:g} bit{'' if claim.bits == 1 else 's'}"
     size = f", {claim.size}" if claim.size else ""
     theirs = (
+        claim.label if claim.drawn else "not drawn",
+        claim.work,
         f"{claim.model}{ratio}: {claim.method}{nonzero}{bits}{size}",
         claim.counts,
         claim.stated,

@@ -39,6 +39,9 @@ LINE = 0.13  # inches that a name above the upper edge takes
 TO_POINT = {"arrowstyle": "-", "color": GREY, "lw": 0.6, "shrinkA": 0}  # from a name that was moved aside
 COLUMNS = 3  # of the legend
 ASIDE = 4 / 72  # inches between our points that share a ratio
+ROOM = 5 / 72  # inches beside each of them that names keep clear
+CROWDED = 30  # more published points than this, and a figure is larger and joined points share a name
+WIDE = 9.0, 7.0  # of such a figure, in inches
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Point:
 def published_points(found: Iterable[Claim], track: str, counted: Iterable[str] = RUNGS) -> list[Point]:
     """The claims of a track that state a ratio, as accuracy against ratio."""
     return [
-        Point(claim.ratio, value, value, value, claim.counts, _label(claim), not claim.doubt)
+        Point(claim.ratio, value, value, value, claim.counts, claim.label, not claim.doubt)
         for claim in found
         if claim.track == track and claim.ratio is not None and claim.counts in set(counted)
         for value in [None if claim.test_error is None else 100 - claim.test_error]
@@ -80,19 +83,15 @@ def our_points(records: Iterable[dict[str, Any]], track: str, counted: str = "we
     return sorted(points, key=lambda point: point.place)
 
 
-def farthest(points: Iterable[Point], floor: float) -> list[Point]:
-    """The verified points of the largest ratio that lie at `floor` or above, with their whole interval."""
-    kept = [p for p in points if p.verified and p.low is not None and p.low >= floor]
+def farthest(points: Iterable[Point], floor: float, whole: bool = True) -> list[Point]:
+    """The verified points of the largest ratio that lie at `floor` or above.
+
+    With their whole interval, or, without `whole`, with their mean.
+    """
+    stated = [point for point in points if point.verified and point.value is not None]
+    kept = [point for point in stated if (point.low if whole else point.value) >= floor]
     largest = max((point.place for point in kept), default=0)
     return [point for point in kept if point.place == largest]
-
-
-def _label(claim: Claim) -> str:
-    """A name of a few letters: what is in brackets after the authors, and the year."""
-    if claim.quoted:
-        return claim.method.removesuffix(", as quoted").partition(" (")[0]
-    name = claim.work.partition(" (")[2].rstrip(")") or claim.work
-    return name if claim.year is None or str(claim.year) in name else f"{name} ’{claim.year % 100}"
 
 
 @styled
@@ -110,7 +109,11 @@ def accuracy_against_ratio(
     not verified; claims without an error stand on the upper edge.
     """
     theirs, mine = published_points(found, track, counted), our_points(records, track, ours)
-    return _drawn(theirs, mine, headline, ("ratio (what it counts: see the markers)", "test accuracy (%)"))
+    name = "ratio (what it counts: see the markers)"
+    if len(counted) == 1:
+        alike = counted[0] == ours
+        name = f"ratio, counting {ours}" if alike else f"ratio (published: {counted[0]}; ours: {ours})"
+    return _drawn(theirs, mine, headline, (name, "test accuracy (%)"))
 
 
 @styled
@@ -136,18 +139,19 @@ def _drawn(
     above = 0.55 + 0.05 * max((len(text) for text in _above(unstated).values()), default=0)  # inches
     marks = _marks(theirs, mine)
     below = BELOW + ROW * -(-len(marks) // COLUMNS)
-    figure = new_figure(7.5, HEIGHT, layout=None)
-    axes = figure.add_axes((0.085, below / HEIGHT, 0.9, 1 - (below + above) / HEIGHT))
-    figure.text(0.012, 1 - 0.2 / HEIGHT, headline, fontsize=10.5, weight="bold")
+    stated = [point for point in theirs if point.value is not None]
+    crowded = len(stated) > CROWDED
+    width, height = WIDE if crowded else (7.5, HEIGHT)
+    figure = new_figure(width, height, layout=None)
+    axes = figure.add_axes((0.085, below / height, 0.9, 1 - (below + above) / height))
+    figure.text(0.012, 1 - 0.2 / height, headline, fontsize=10.5, weight="bold")
     _limits(axes, [*theirs, *mine])
     axes.set(xlabel=axis_names[0], ylabel=axis_names[1])
     axes.grid(True)
-    stated = [point for point in theirs if point.value is not None]
     _draw_theirs(axes, stated)
     _draw_ours(axes, mine)
-    bars = [(each.place, y) for each in mine for y in np.linspace(each.low, each.high, 9)]
-    texts = [(point.place, point.value, point.label) for point in _named(stated)]
-    place(axes, texts, [*((point.place, point.value) for point in stated), *bars])
+    place(axes, _texts(stated, crowded), [*((point.place, point.value) for point in stated),
+                                          *_covered(axes, mine)])  # fmt: skip
     _draw_unstated(axes, unstated)
     figure.legend(handles=marks, loc="lower left", ncols=COLUMNS, bbox_to_anchor=(0.03, 0), fontsize=7.5)
     return figure
@@ -177,14 +181,29 @@ def _draw_theirs(axes: Axes, points: Sequence[Point]) -> None:
             axes.plot(point.place, point.value, marker, color=color, mfc=face, ms=7 if marker == "*" else 5)
 
 
+def _aside(point: Point, points: Sequence[Point]) -> float:
+    """How far beside its ratio a point of ours stands, in inches: those that share one are spread."""
+    order = list(OURS)
+    near = {p.style for p in points if 1 / claims.TIE < p.place / point.place < claims.TIE}
+    return (sorted(near, key=order.index).index(point.style) - (len(near) - 1) / 2) * ASIDE
+
+
+def _covered(axes: Axes, points: Sequence[Point]) -> np.ndarray:
+    """What our points cover, each with its interval and room at both sides, as spots in data coordinates."""
+    spots = []
+    for point in points:
+        bar = [(point.place, y) for y in np.linspace(point.low, point.high, 33)]
+        for beside in (-ROOM, 0, ROOM):
+            aside = (_aside(point, points) + beside) * axes.figure.dpi
+            spots += list(axes.transData.transform(bar) + np.array([aside, 0]))
+    return axes.transData.inverted().transform(np.array(spots).reshape(-1, 2))
+
+
 def _draw_ours(axes: Axes, points: Sequence[Point]) -> None:
     """Means with their intervals, beside each other where they share a ratio; recipes differ, so no line."""
-    order = list(OURS)
     for point in points:
         color, marker, _ = OURS[point.style]
-        near = {p.style for p in points if 1 / claims.TIE < p.place / point.place < claims.TIE}
-        rank = sorted(near, key=order.index).index(point.style) - (len(near) - 1) / 2
-        aside = ScaledTranslation(rank * ASIDE, 0, axes.figure.dpi_scale_trans)
+        aside = ScaledTranslation(_aside(point, points), 0, axes.figure.dpi_scale_trans)
         axes.errorbar(point.place, point.value, [[point.value - point.low], [point.high - point.value]],
                       color=color, marker=marker, ms=6, lw=1.3, capsize=2.5, zorder=5,
                       transform=axes.transData + aside)  # fmt: skip
@@ -236,15 +255,26 @@ def _grouped(points: Iterable[Point]) -> list[list[Point]]:
     return list(groups.values())
 
 
-def _named(points: Iterable[Point]) -> list[Point]:
-    """The points that bear their name: all of a group of two, the outermost of a longer one."""
-    return [point for group in _grouped(points) for point in (group if len(group) < 3 else group[-1:])]
+def _texts(points: Iterable[Point], crowded: bool) -> list[tuple[float, float, str]]:
+    """Names with their spots: all of a group of two, the outermost of a longer one; of any if `crowded`.
+
+    Points of one spot share a text, a line for each.
+    """
+    longest = 1 if crowded else 2
+    named = [point for group in _grouped(points)
+             for point in (group if len(group) <= longest else group[-1:])]  # fmt: skip
+    spots: dict[tuple[float, float | None], list[str]] = {}
+    for point in named:
+        spots.setdefault((point.place, point.value), []).append(point.label)
+    return [(*spot, "\n".join(dict.fromkeys(names))) for spot, names in spots.items()]
 
 
 def _marks(theirs: Sequence[Point], mine: Sequence[Point]) -> list[Line2D]:
     """What the legend holds: a handle for each kind of point that is drawn."""
     used = {point.style for point in (*theirs, *mine)}
-    marks = [(m, color, color, f"counts: {name}") for name, (m, color) in RUNGS.items() if name in used]
+    kinds = [(name, *mark) for name, mark in RUNGS.items() if name in used]
+    counts = "counts: " if len(kinds) > 1 else "published, counts: "
+    marks = [(m, color, color, f"{counts}{name}") for name, m, color in kinds]
     if not all(point.verified for point in theirs):
         marks.append(("o", GREY, "white", "hollow: reported, unverified"))
     if any(point.value is None for point in theirs):

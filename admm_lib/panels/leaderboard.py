@@ -33,10 +33,12 @@ def ratios(floor: float = 99.0) -> Panel:
         theirs = figures.published_points(published, TRACKS[network], _rungs(counted))
         mine = figures.our_points(ours, TRACKS[network], _of_ours(counted))
         best, own = (_named(figures.farthest(points, floor)) for points in (theirs, mine))
+        by_mean = _named(figures.farthest(mine, floor, whole=False))
         return (
             f"{len(theirs)} published numbers, {sum(p.value is not None for p in theirs)} with an error; "
             f"{len(mine)} records, their ratios count {_of_ours(counted)}. Largest ratio at {floor:g}% or "
-            f"more: published and verified {best}, ours, whole interval, {own}."
+            f"more: published and verified {best}, ours, whole interval, {own}, "
+            f"by the mean alone {by_mean}."
         )
 
     return Panel(

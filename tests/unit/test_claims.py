@@ -326,6 +326,22 @@ class TestTables:
         for name in re.findall(r"`(\S+)`", text):
             assert name in records.names()
 
+    def test_every_name_in_the_figures_is_in_the_key_and_in_a_row(self):
+        drawn = [each for each in ALL if each.drawn]
+        lines = results.key(ALL).splitlines()[2:]
+        assert len(lines) == len(set(lines))
+        table = results.leaderboard(ALL, COMMITTED)
+        for each in drawn:
+            found = [line for line in lines if line.startswith(f"| {each.label} | ")]
+            assert any(each.work in line for line in found)
+            assert f"| {each.label} | {each.work} | {each.model} {each.ratio:g}x: " in table
+        assert len({line.split(" | ")[0] for line in lines}) == len({each.label for each in drawn})
+        names = {each.label.partition(" ’")[0] for each in drawn}
+        assert claims.IN_FULL.keys() <= names
+        assert "| DNS ’16 | Guo et al. 2016 (DNS), 1608.04493 | dynamic network surgery |" in lines
+        silent = results.leaderboard([claim(ratio=None)], []).splitlines()[-1]
+        assert silent.startswith("| not drawn | ")
+
     def test_the_readme_column_says_what_is_not_verified_or_has_no_error(self):
         assert results._claim(claim()) == "A: 99.2 at 71.2x"
         assert results._claim(claim(dense_error=0.7)) == "A: 99.2 (dense 99.3) at 71.2x"

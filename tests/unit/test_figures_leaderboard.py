@@ -59,6 +59,7 @@ def test_farthest_is_verified_and_at_the_floor_with_its_whole_interval():
         point(90, 99.4, "hollow", verified=False), point(95, 98.9, "low"),
     ]  # fmt: skip
     assert [each.label for each in figures.farthest(points, 99)] == ["a", "b"]
+    assert [each.label for each in figures.farthest(points, 99, whole=False)] == ["wide"]
     assert figures.farthest(points, 99.9) == []
 
 
@@ -129,6 +130,42 @@ def test_names_above_the_edge_do_not_cover_each_other(track, counted):
         assert left.x1 <= right.x0
     assert all(box.y0 >= axes.bbox.y1 for box in boxes)
     assert track != "from-lenet5" or len(boxes) > 5
+
+
+def test_what_is_counted_stands_on_the_axis_where_it_is_one_thing():
+    def named(counted, ours="weights"):
+        figure = figures.accuracy_against_ratio(ALL, COMMITTED, "from-lenet5", "h", counted, ours)
+        return figure.axes[0].get_xlabel(), figure.legends[0].get_texts()[0].get_text()
+
+    assert named(["weights"]) == ("ratio, counting weights", "published, counts: weights")
+    assert named(["file"], "file") == ("ratio, counting file", "published, counts: file")
+    mixed = "ratio (published: structured weights; ours: weights)"
+    assert named(["structured weights"]) == (mixed, "published, counts: structured weights")
+    assert named(["weights", "values"]) == ("ratio (what it counts: see the markers)", "counts: weights")
+
+
+@pytest.mark.parametrize("counted", [["weights"], list(figures.RUNGS)], ids=["weights", "all"])
+def test_names_keep_off_our_points(counted):
+    figure = figures.accuracy_against_ratio(ALL, COMMITTED, "from-lenet5", "h", counted)
+    (axes,) = figure.axes
+    renderer = figure.canvas.get_renderer()
+    for bar in axes.containers:
+        mean, _, (line,) = bar.lines
+        spots = [*line.get_segments()[0], mean.get_xydata()[0]]
+        spots = mean.get_transform().transform(spots)
+        box = Bbox(np.array([spots.min(0) - 2, spots.max(0) + 2]))
+        for text in texts(axes):
+            text.update_positions(renderer)
+            assert not box.overlaps(Text.get_window_extent(text, renderer)), text.get_text()
+
+
+def test_points_of_one_spot_share_a_text_and_joined_ones_a_name_in_a_crowd():
+    def point(place, label):
+        return figures.Point(place, 99.0, 99.0, 99.0, "weights", label)
+
+    points = [point(10, "a"), point(20, "a"), point(20, "b"), *(point(place, "c") for place in (1, 2, 3))]
+    assert figures._texts(points, crowded=False) == [(3, 99.0, "c"), (10, 99.0, "a"), (20, 99.0, "a\nb")]
+    assert figures._texts(points, crowded=True) == [(3, 99.0, "c"), (20, 99.0, "a\nb")]
 
 
 def test_places_are_moved_apart_as_little_as_possible():

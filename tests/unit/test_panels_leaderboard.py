@@ -32,6 +32,9 @@ def test_sweep(panel):
         good = [c.ratio for c in stated if c.verified == "yes" and 100 - c.test_error >= 99]
         best = re.search(r"verified (?:none|([\d,.]+)x)", panel.line)[1]
         assert best == (f"{max(good):,.1f}" if good else None)
+        whole, mean = re.search(r"whole interval, (\S+).*, by the mean alone (\S+)", panel.line).groups()
+        if "none" not in whole:
+            assert float(whole.rstrip("x")) <= float(mean.rstrip("x"))
 
 
 def test_ours_count_what_theirs_do(panel):
