@@ -21,14 +21,16 @@ def fisher(model: nn.Module, data: Split | Batches, names: Iterable[str] | None 
     divergence: the weights of a squared error that the network, rather than the eye, would choose. The sum
     over classes is exact, the mean is over the examples given (targets are not looked at); C backward
     passes for each of them, so give a few hundred. In eval mode; by default of all weights that can be
-    pruned. Raises ValueError for a whole data set, for no example, an unknown layer, and one that is held by
-    more than a mask. Source: 1412.1193; as weights of k-means, with the Hessian in its place, 1612.01543.
+    pruned. Raises ValueError for a whole data set, for no example, a layer that is unknown, frozen, or held
+    by more than a mask. Source: 1412.1193; as weights of k-means, with the Hessian in its place, 1612.01543.
     """
     if isinstance(data, Data):
         raise ValueError("fisher takes one split: data.train.subset(200), for instance")
     layers = Layers(model)
     places = {name: layers.add(name) for name in (prunable(model) if names is None else names)}
     weights = layers.parameters()
+    if frozen := [name for name, place in places.items() if not weights[place].requires_grad]:
+        raise ValueError(f"{frozen[0]} is frozen, and has no gradient: requires_grad_(True), or leave it out")
     found, examples = [torch.zeros_like(weight) for weight in weights], 0
     with in_eval_mode(model), torch.enable_grad():
         for inputs, *_ in stream(data, 1, None, None):

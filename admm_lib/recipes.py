@@ -1,6 +1,7 @@
 """Recipes, data/recipes/NAME.yaml: what a full run does, checked whole before any work.
 
-A recipe is committed before its final seeds are run; every choice in it was made on validation images.
+A recipe is committed before its final seeds are run. Its choices were made on validation images; where one
+was not, the recipe's own comment says where it comes from.
 """
 
 import math

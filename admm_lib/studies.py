@@ -67,7 +67,7 @@ def _problems(study: Any, stem: str) -> Iterator[str]:
     if not study["arms"] or any({*each, "iterations"} != {*ARM} for each in study["arms"]):
         yield "arms is a list of {bits: [...], init: [...]}, each with iterations: ... if they are limited"
     chosen = arms(study)
-    if len({tuple(arm.values()) for arm in chosen}) < len(chosen):
+    if len({tuple(_named(arm).items()) for arm in chosen}) < len(chosen):
         yield "arms name a pair of bits and start twice"
     for arm in chosen:
         Clusters(**arm)  # says itself what is wrong with it
@@ -90,10 +90,8 @@ def result(name: str, folder: Path | None = None) -> dict[str, Any]:
     if not path.exists():
         raise FileNotFoundError(f"no record of the study {name!r}: `admm study data/studies/{name}.yaml`")
     record = json.loads(path.read_text())
-    wanted = arms(record["study"])
-    left = [
-        seed for seed in record["study"]["seeds"] for arm in wanted if arm not in _arms_done(record, seed)
-    ]
+    study = record["study"]
+    left = [seed for seed in study["seeds"] for arm in arms(study) if arm not in _arms_done(record, seed)]
     if left:
         raise ValueError(f"{path.name} lacks arms of the seeds {sorted(set(left))}: run the study to its end")
     return record

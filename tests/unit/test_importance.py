@@ -71,6 +71,10 @@ def test_misuse_is_refused():
         al.fisher(model, [])
     with pytest.raises(ValueError, match=r"1\.weight"):
         al.fisher(model, DIGITS.val.subset(2), ["1.wieght"])
+    model[1].weight.requires_grad_(False)
+    with pytest.raises(ValueError, match=r"1\.weight is frozen, and has no gradient"):
+        al.fisher(model, DIGITS.val.subset(2))
+    model[1].weight.requires_grad_(True)
     al.ADMM(model, {"1.weight": al.Clusters(2)}).finalize()
     with pytest.raises(ValueError, match="held by something other than a mask"):
         al.fisher(model, DIGITS.val.subset(2))

@@ -80,6 +80,14 @@ def test_a_wrong_study_is_refused_with_the_reason(home, changes, message):
     assert str(caught.value).startswith("few.yaml: ")
 
 
+def test_an_arm_is_named_twice_in_whatever_order_its_fields_stand(home):
+    arms = [{"init": ["linear"], "bits": [2]}, {"bits": [2], "init": ["linear"]}]
+    path = written(home)
+    path.write_text(yaml.safe_dump({**STUDY, "arms": arms}, sort_keys=False))
+    with pytest.raises(ValueError, match="a pair of bits and start twice"):
+        studies.read(path)
+
+
 def test_what_is_not_yaml_is_refused(home):
     path = home / "data" / "studies" / "few.yaml"
     path.write_text("a: [1,")
