@@ -35,8 +35,12 @@ FEW_VALUES: dict[str, type] = {
     "clusters": quantization.Clusters, "levels": quantization.Levels, "powers": quantization.PowerOfTwo,
     "ternary": quantization.Ternary, "binary": quantization.Binary,
 }  # fmt: skip
-# `study` names the comparison of which the recipe is an arm; it is no headline then.
-OPTIONAL: dict[str, type] = {**STEP, **BUDGETS, "steps": list, "distill": dict, "search": dict, "study": str}
+# `study` names the comparison of which the recipe is an arm; it is no headline then. `finish` says how ADMM's
+# weights become quantized, where they are not simply projected: by which of its rivals, while retraining.
+OPTIONAL: dict[str, type] = {
+    **STEP, **BUDGETS, "steps": list, "distill": dict, "search": dict, "study": str, "finish": str
+}  # fmt: skip
+FINISHES = ("incremental", "straight-through")
 CHOICES: dict[str, tuple[str, ...]] = {
     "method": ("admm", "magnitude", "snap", "incremental", "straight-through"),
     "track": ("from-lenet5", "from-lenet300", "free"),
@@ -130,6 +134,8 @@ def _problems(recipe: object, stem: str) -> Iterator[str]:
     if "dropout" in recipe["dense"]:
         yield from _misdropped(recipe["model"], recipe["dense"]["dropout"])
     yield from _misstepped(recipe)
+    if "finish" in recipe and (recipe["method"] != "admm" or recipe["finish"] not in FINISHES):
+        yield f"finish is {' or '.join(FINISHES)}, after method admm, but is {recipe['finish']!r}"
     if "search" in recipe and len(steps(recipe)) <= recipe["search"]["width"]:
         yield "search: width models are pruned first, and then one step at least; add steps or lower width"
 
@@ -155,7 +161,7 @@ def _misstepped(recipe: Recipe) -> Iterator[str]:
     few: set[str] = set()  # the layers that have been quantized
     for number, step in enumerate(steps(recipe), 1):
         where = f"step {number}: " if "steps" in recipe else ""
-        found = _misformed(step, network), _mismatched(step, recipe["method"], few)
+        found = _misformed(step, network), _mismatched(step, recipe, few)
         for problem in chain(*found, _overfull(step, network, left)):
             yield where + problem
         few |= set(step.get("sets", ()))
@@ -182,11 +188,12 @@ def _known(step: Recipe, network: nn.Module) -> dict[Key, Sparse]:
     return allocation.together(network, ratio) | layers
 
 
-def _mismatched(step: Recipe, method: str, few: set[str]) -> Iterator[str]:
+def _mismatched(step: Recipe, recipe: Recipe, few: set[str]) -> Iterator[str]:
     """What is wrong with a step under its method, or after the layers `few` were quantized."""
+    method = recipe.get("finish", recipe["method"])
     if method in ("snap", "incremental", "straight-through") and "sets" not in step:
         yield f"method {method} quantizes: give sets"
-    spent = step["admm"]["epochs"] + step["retrain"]["epochs"]
+    spent = step["retrain"]["epochs"] + (0 if "finish" in recipe else step["admm"]["epochs"])
     if method == "incremental" and spent < len(SHARES):
         yield f"incremental has {len(SHARES)} parts: give it as many epochs, not {spent}"
     if method in ("incremental", "straight-through") and any("per" in each for each in step["sets"].values()):

@@ -58,11 +58,16 @@ def of_step(recipe: Recipe, step: dict[str, dict]) -> list[Stage]:
     """The stages of a step: ADMM and retraining, or the one stage of a rival, which gets the epochs of both.
 
     "magnitude" and "snap", one thing under two names, project the weights at once and retrain;
-    "incremental" and "straight-through": see `rivals`. Sources: 1804.03294, Section 4 (ADMM);
+    "incremental" and "straight-through": see `rivals`. Either may also `finish` what ADMM began, in place of
+    its projection. Sources: 1804.03294, Section 4 (ADMM); 1811.01907, Section 3.4 (ADMM, then incremental);
     1510.00149, Section 2 (magnitude).
     """
     shared = _shared(recipe) | ({"distill": recipe["distill"]} if "distill" in recipe else {})
     shared |= {name: step[name] for name in recipes.BUDGETS if name in step}
+    if "finish" in recipe:
+        open_end = {"finish": recipe["finish"]}  # what comes next, so that nothing is projected before
+        first = Stage("admm", shared | step["admm"] | open_end)
+        return [first, Stage(recipe["finish"], shared | step["retrain"])]
     if recipe["method"] == "admm":
         return [Stage(name, {**shared, **step[name]}) for name in ("admm", "retrain")]
     epochs = step["admm"]["epochs"] + step["retrain"]["epochs"]
@@ -159,7 +164,7 @@ class Runner:
                 resume=f"{unfinished}-{share:g}" if share < 1 else unfinished,
                 progress=_told(self.report, stage.name),
             )
-        if admm is not None:
+        if admm is not None and "finish" not in settings:
             admm.finalize()
         if settings.get("shrink"):
             expand(trained, network)

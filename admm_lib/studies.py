@@ -1,7 +1,7 @@
-"""Studies of k-means: many short trainings of centroids from one network, data/studies/NAME.yaml.
+"""Studies of k-means: many clusterings of one network, their centroids trained, data/studies/NAME.yaml.
 
 The record, NAME.json beside it, is written by the run: per seed and arm the squared error, and the accuracy
-before and after its centroids were trained.
+before and, where the study trains, after its centroids were trained.
 """
 
 import copy
@@ -16,7 +16,7 @@ import torch
 import yaml
 from torch import nn
 
-from . import codec, data, pipelines, recipes, records, stages
+from . import codec, data, models, pipelines, recipes, records, stages
 from .allocation import prunable
 from .evaluation import evaluate
 from .names import resolve
@@ -26,9 +26,13 @@ from .stages import Report, Runner
 from .training import fit
 
 Study = dict[str, Any]
-Arm = dict[str, Any]  # bits, init, and the iterations of Lloyd where they are limited
-ARM = ("bits", "init", "iterations")
-FIELDS = {"name": str, "title": str, "base": str, "start": str, "seeds": list, "arms": list, "train": dict}
+Arm = dict[str, Any]
+# An arm has bits and init; `iterations` of Lloyd where they are limited; the `layers` that are clustered
+# where these are not all; and `largest`, another start, whose values the largest weights take.
+ARM = ("bits", "init", "iterations", "layers", "largest")
+LARGEST = 0.01  # the share of a layer's weights that are its largest, by magnitude
+FIELDS = {"name": str, "title": str, "base": str, "start": str, "seeds": list, "arms": list}
+OPTIONAL = {"train": dict}
 HOME = data.HOME / "studies"
 
 
@@ -36,8 +40,8 @@ def read(path: str | Path) -> Study:
     """A study, checked: its fields, its base recipe, seeds of that, and every arm.
 
     `start` is the base's "dense" network or its "pruned" one, whose zeros are kept apart; each of `arms`
-    lists bits and starts, and means all their pairs, after so many `iterations` of Lloyd if it says so, else
-    after all. Raises ValueError naming the file and the problem.
+    lists bits and starts, and means all their pairs, see `ARM`. Without `train` no centroid is trained.
+    Raises ValueError naming the file and the problem.
     """
     path = Path(path)
     try:
@@ -51,26 +55,43 @@ def read(path: str | Path) -> Study:
 
 def _problems(study: Any, stem: str) -> Iterator[str]:
     """What is wrong with a study; each line may rely on the ones before it being in order."""
-    if not isinstance(study, dict) or {name: type(each) for name, each in study.items()} != FIELDS:
-        yield f"a study has the fields {', '.join(FIELDS)}, each of its type"
+    types = {name: type(each) for name, each in study.items()} if isinstance(study, dict) else {}
+    if {**OPTIONAL, **types} != FIELDS | OPTIONAL:
+        yield f"a study has the fields {', '.join(FIELDS)}, and maybe train, each of its type"
     if study["name"] != stem or study["start"] not in ("dense", "pruned"):
         yield "name must be the file's, and start dense or pruned"
     base = data.HOME / "recipes" / f"{study['base']}.yaml"
     if not base.exists():
         yield f"there is no recipe {study['base']}"
-    odd = [seed for seed in study["seeds"] if seed not in recipes.read(base)["seeds"]]
+    recipe = recipes.read(base)
+    odd = [seed for seed in study["seeds"] if seed not in recipe["seeds"]]
     if odd or not study["seeds"]:
         yield f"seeds must be some of the final seeds of {study['base']}, but {odd or 'none'} are given"
-    epochs, lr = (study["train"].get(name, 0) for name in ("epochs", "lr"))
-    if len(study["train"]) != 2 or type(epochs) is not int or not (epochs > 0 and 0 < lr < math.inf):
-        yield f"train needs exactly epochs and lr, both positive, but is {study['train']}"
-    if not study["arms"] or any({*each, "iterations"} != {*ARM} for each in study["arms"]):
-        yield "arms is a list of {bits: [...], init: [...]}, each with iterations: ... if they are limited"
+    train = study.get("train", {"epochs": 1, "lr": 1})
+    epochs, lr = (train.get(name, 0) for name in ("epochs", "lr"))
+    known = {"epochs", "lr"} <= {*train} <= {"epochs", "lr", "precision"}
+    if not known or type(epochs) is not int or not (epochs > 0 and 0 < lr < math.inf):
+        yield f"train needs epochs and lr, both positive, and maybe precision, but is {train}"
+    precisions = recipes.CHOICES["precision"]
+    if train.get("precision", recipe["precision"]) not in precisions:
+        yield f"precision must be one of {', '.join(precisions)}, but is {train['precision']!r}"
+    if not study["arms"] or not all({"bits", "init"} <= {*each} <= {*ARM} for each in study["arms"]):
+        yield f"arms is a list of {{bits: [...], init: [...]}}, each maybe with {', '.join(ARM[2:])}"
     chosen = arms(study)
-    if len({tuple(_named(arm).items()) for arm in chosen}) < len(chosen):
+    if len({json.dumps(_named(arm)) for arm in chosen}) < len(chosen):
         yield "arms name a pair of bits and start twice"
+    layers = prunable(models.create(recipe["model"]))
     for arm in chosen:
-        Clusters(**arm)  # says itself what is wrong with it
+        _clusters(arm, seed=0)  # says itself what is wrong with it
+        if unknown := set(arm.get("layers", ())) - layers.keys():
+            yield f"layers: {sorted(unknown)[0]} is none of {', '.join(layers)}"
+
+
+def _clusters(arm: Arm, seed: int) -> list[Clusters]:
+    """The set of an arm, and that of its largest weights where it has one; they say what is wrong with it."""
+    starts = [arm["init"], *([arm["largest"]] if "largest" in arm else [])]
+    more = {name: arm[name] for name in ("bits", "iterations") if name in arm}
+    return [Clusters(init=init, seed=seed, **more) for init in starts]
 
 
 def arms(study: Study) -> list[Arm]:
@@ -128,10 +149,10 @@ def run(
         left = [arm for arm in arms(study) if arm not in done]
         network = _start(study, recipe, seed, images, report) if left else None
         for arm in left:
-            found = _trained(network, arm, study["train"], recipe, seed, images)
+            found = _scored(network, arm, study.get("train"), recipe, seed, images)
             _add(target, study, seed, network, images, found)
-            before, after = found["before"]["val"], found["after"]["val"]
-            report(f"{study['name']} seed {seed}, {arm}: validation {before:.2f}% -> {after:.2f}%")
+            scores = " -> ".join(f"{found[at]['val']:.2f}%" for at in ("before", "after") if at in found)
+            report(f"{study['name']} seed {seed}, {arm}: validation {scores}")
         if not left:
             report(f"{study['name']} seed {seed}: recorded already")
 
@@ -177,35 +198,52 @@ def _start(study: Study, recipe: recipes.Recipe, seed: int, images: data.Data, r
     return runner.go_on([], stages.dense(recipe))[0].network
 
 
-def _trained(
-    network: nn.Module, arm: Arm, train: dict[str, Any], recipe: recipes.Recipe, seed: int, images: data.Data
+def _scored(
+    network: nn.Module,
+    arm: Arm,
+    train: dict[str, Any] | None,
+    recipe: recipes.Recipe,
+    seed: int,
+    images: data.Data,
 ) -> dict[str, Any]:
-    """One arm: the weights clustered, scored, their centroids (and the biases) trained, scored again."""
-    model, error = copy.deepcopy(network), 0.0
-    each = Clusters(**arm, seed=seed)
-    for name in prunable(network):
+    """One arm: the weights clustered, scored, and, where asked, their centroids and the biases trained and
+    scored again. `error` is the squared error of all weights clustered, `error_of_largest` their part in it.
+    """
+    model, errors = copy.deepcopy(network), torch.zeros(2, dtype=torch.float64)
+    for name in arm.get("layers", prunable(network)):
         owner = resolve(model, name)
         weight = getattr(*owner).detach().clone()
-        clustered = each.project(weight)
-        error += float((weight - clustered).double().square().sum())
-        hold(*owner, clustered, each.hold(clustered))
-    before = {"val": _accuracy(model, images.val), "test": _accuracy(model, images.test)}
+        clustered, largest = _clustered(weight, _clusters(arm, seed))
+        squares = (weight - clustered).double().square()
+        errors += torch.stack([squares.sum(), squares[largest].sum()])
+        hold(*owner, clustered, _clusters(arm, seed)[0].hold(clustered))
+    found = {**arm, "error": errors[0].item(), "error_of_largest": errors[1].item()}
+    found["before"] = {"val": _accuracy(model, images.val), "test": _accuracy(model, images.test)}
+    return found | (_trained(model, train, recipe, seed, images) if train else {})
+
+
+def _clustered(weight: torch.Tensor, sets: list[Clusters]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The weight on the first set, its largest entries on the last; with a mask of the largest."""
+    largest = torch.zeros_like(weight, dtype=torch.bool)
+    count = math.ceil(LARGEST * int(weight.count_nonzero()))
+    largest.view(-1)[weight.abs().view(-1).topk(count).indices] = True
+    return torch.where(largest, sets[-1].project(weight), sets[0].project(weight)), largest
+
+
+def _trained(
+    model: nn.Module, train: dict[str, Any], recipe: recipes.Recipe, seed: int, images: data.Data
+) -> dict[str, Any]:
+    """What training the centroids makes of the accuracy; `model` is changed."""
     history = fit(
         model, images, train["epochs"], lr=train["lr"], batch_size=recipe["batch_size"],
-        precision=recipe["precision"], seed=1000 * seed + recipes.epochs(recipe),
+        precision=train.get("precision", recipe["precision"]), seed=1000 * seed + recipes.epochs(recipe),
         augment=data.shifts(recipe["shift_pixels"]) if recipe["shift_pixels"] else None,
     )  # fmt: skip
     test = evaluate(model, images.test)
-    after = {"val": _accuracy(model, images.val), "test": round(test.accuracy, 4)}
-    seconds = round(sum(epoch.seconds for epoch in history), 1)
-    correct = records.pack_bits(test.correct)
     return {
-        **arm,
-        "error": error,
-        "before": before,
-        "after": after,
-        "seconds": seconds,
-        "test_correct": correct,
+        "after": {"val": _accuracy(model, images.val), "test": round(test.accuracy, 4)},
+        "seconds": round(sum(epoch.seconds for epoch in history), 1),
+        "test_correct": records.pack_bits(test.correct),
     }
 
 

@@ -61,6 +61,17 @@ from admm_lib import data, recipes
         (quantized({"fc1.weight": 7}), "fc1.weight needs a set"),
         (quantized({"fc1.weight": {"set": "clusters", "bits": 2, "seed": "x"}}), "seed is a whole number"),
         ({"method": "incremental"}, "method incremental quantizes: give sets"),
+        ({"finish": "incremental"}, "method incremental quantizes: give sets"),
+        ({"finish": "snap"}, "finish is incremental or straight-through, after method admm, but is 'snap'"),
+        (
+            {**quantized({"fc1.weight": {"set": "binary"}}), "method": "snap", "finish": "incremental"},
+            "finish is incremental or straight-through, after method admm",
+        ),
+        (
+            {**quantized({"fc1.weight": {"set": "binary"}}), "finish": "incremental"}
+            | {"retrain": {"epochs": 3, "lr": 1}},
+            "incremental has 4 parts: give it as many epochs, not 3",
+        ),
         ({"method": "straight-through"}, "method straight-through quantizes: give sets"),
         (
             {**quantized({"fc1.weight": {"set": "binary"}}), "method": "incremental"}

@@ -123,6 +123,26 @@ def test_a_rival_trains_at_the_rate_of_retraining_for_the_epochs_of_both(elsewhe
     )
 
 
+@pytest.mark.parametrize(
+    ("finish", "parts"), [("straight-through", [""]), ("incremental", ["-0.3", "-0.6", "-0.9", ""])]
+)
+def test_a_rival_may_finish_what_admm_began(elsewhere, told, monkeypatch, finish, parts):
+    fitted, _ = told
+    few = quantized({"fc1.weight": {"set": "levels", "bits": 2}})
+    pace = {name: FILTERS[name] for name in ("admm", "retrain")}
+    recipe = recipes.read(written(elsewhere, **ODD, **few, **pace, finish=finish))
+    images = data.load("digits")
+    monkeypatch.setattr(al.ADMM, "finalize", lambda admm: pytest.fail("the weights were projected"))
+    dense, _, last = (network for network, _ in trained(recipe, 107, images))
+    expected = [("dense", 3, 0.004, 0, ""), ("admm", 2, 0.003, 3, "")]
+    expected += [(finish, 4 // len(parts), 0.005, 5 + n, part) for n, part in enumerate(parts)]
+    check_fitted(fitted, expected, recipe, images, elsewhere)
+    assert [given["admm"] is None for given in fitted] == [True, False] + [True] * len(parts)
+    target = al.Levels(2).project(dense.fc1.weight.detach())  # nothing was trained, so of the dense one
+    assert torch.equal(last.fc1.weight, target)
+    assert torch.equal(last.fc2.weight, dense.fc2.weight)
+
+
 class Killed(Exception):
     pass
 

@@ -3,10 +3,12 @@
 import json
 
 import pytest
+import torch
 import yaml
 
 from admm_lib import data, records, studies
 from admm_lib.__main__ import main
+from admm_lib.quantization import Clusters
 
 BASE = {
     "name": "base", "title": "a test", "model": "lenet300", "dataset": "digits", "track": "from-lenet300",
@@ -62,9 +64,14 @@ def test_arms_are_all_pairs_in_order():
         ({"seeds": [[107]]}, r"but \[\[107\]\] are given"),
         ({"seeds": []}, "but none are given"),
         ({"base": "other"}, "there is no recipe other"),
-        ({"train": {"epochs": 1}}, "train needs exactly epochs and lr"),
+        ({"train": {"epochs": 1}}, "train needs epochs and lr"),
         ({"train": {"epochs": 0, "lr": 0.1}}, "both positive"),
         ({"train": {"epochs": "x", "lr": -1}}, "both positive"),
+        ({"train": {"epochs": 1, "lr": 1, "precision": "fp8"}}, "precision must be one of 32-true"),
+        ({"train": {"epochs": 1, "lr": 1, "rate": 1}}, "train needs epochs and lr"),
+        ({"train": 3}, "maybe train, each of its type"),
+        ({"arms": [{"init": ["linear"], "bits": [2], "largest": "wide"}]}, "unknown start init='wide'"),
+        ({"arms": [{"init": ["linear"], "bits": [2], "layers": ["fc9"]}]}, "fc9 is none of fc1.weight"),
         ({"arms": []}, "arms is a list of"),
         ({"arms": [{"init": ["linear"], "bits": [2], "per": ["layer"]}]}, "arms is a list of"),
         ({"arms": [{"init": ["linear"], "bits": [2, 2]}]}, "a pair of bits and start twice"),
@@ -134,12 +141,55 @@ def test_limited_iterations_are_an_arm_of_their_own(home):
     assert short["error"] > whole["error"]
 
 
+def test_without_training_an_arm_is_scored_once(home):
+    path = written(home, train=None)
+    studies.run(path)
+    (run,) = studies.result("few", studies.HOME)["runs"]
+    for arm in run["arms"]:
+        assert {"before", "error"} <= arm.keys()
+        assert not {"after", "seconds", "test_correct"} & arm.keys()
+
+
+def test_an_arm_of_some_layers_leaves_the_others(home):
+    names = ["fc1.weight", "fc2.weight", "fc3.weight"]
+    each = [{"init": ["linear"], "bits": [2], "layers": [name]} for name in names]
+    studies.run(written(home, train=None, arms=[{"init": ["linear"], "bits": [2]}, *each]))
+    record = studies.result("few", studies.HOME)
+    ((whole,), *parts) = (studies.found(record, **arm) for arm in studies.arms(record["study"]))
+    assert sum(part["error"] for (part,) in parts) == pytest.approx(whole["error"])
+    assert all(part["error"] > 0 for (part,) in parts)
+
+
+def test_the_largest_weights_take_the_values_of_another_start():
+    weight = torch.randn(40, 50, generator=torch.Generator().manual_seed(0))
+    weight[0] = 0
+    sets = [Clusters(2, init="density", iterations=0), Clusters(2, init="linear", iterations=0)]
+    mixed, largest = studies._clustered(weight, sets)
+    assert int(largest.sum()) == 20  # 1% of those that are not zero
+    assert weight[largest].abs().min() >= weight[~largest].abs().max()
+    assert torch.equal(mixed[largest], sets[1].project(weight)[largest])
+    assert torch.equal(mixed[~largest], sets[0].project(weight)[~largest])
+    alone, _ = studies._clustered(weight, sets[:1])
+    assert torch.equal(alone, sets[0].project(weight))
+
+
+def test_the_error_of_the_largest_is_a_part(home):
+    start = {"init": ["density"], "bits": [2], "iterations": 0}
+    arms = [start, {**start, "largest": "linear"}]
+    studies.run(written(home, train=None, arms=arms))
+    record = studies.result("few", studies.HOME)
+    (plain,), (mixed,) = (studies.found(record, **arm) for arm in studies.arms(record["study"]))
+    assert 0 < mixed["error_of_largest"] < plain["error_of_largest"] < plain["error"]
+    rest = [each["error"] - each["error_of_largest"] for each in (plain, mixed)]
+    assert rest[0] == pytest.approx(rest[1])
+
+
 def test_a_stopped_study_goes_on_and_a_finished_one_is_left_alone(home, monkeypatch):
     path = written(home)
     studies.run(path)
     whole = recorded(home)
     (home / "data" / "studies" / "few.json").unlink()
-    train, calls = studies._trained, []
+    train, calls = studies._scored, []
 
     def dies(*args):
         calls.append(args)
@@ -147,7 +197,7 @@ def test_a_stopped_study_goes_on_and_a_finished_one_is_left_alone(home, monkeypa
             raise KeyboardInterrupt
         return train(*args)
 
-    monkeypatch.setattr(studies, "_trained", dies)
+    monkeypatch.setattr(studies, "_scored", dies)
     with pytest.raises(KeyboardInterrupt):
         studies.run(path)
     assert len(recorded(home)["runs"][0]["arms"]) == 2
@@ -181,7 +231,7 @@ def test_the_committed_records_are_whole_and_made_by_their_study(path):
     assert record["study"] == study
     for arm in studies.arms(study):
         assert len(studies.found(record, **arm)) == len(study["seeds"])
-        for each in studies.found(record, **arm):
+        for each in studies.found(record, **arm) if "train" in study else ():
             correct = records.unpack_bits(each["test_correct"], 10_000)
             assert round(100 * correct.float().mean().item(), 4) == pytest.approx(
                 each["after"]["test"], abs=1e-3
