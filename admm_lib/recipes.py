@@ -133,9 +133,9 @@ def _problems(recipe: object, stem: str) -> Iterator[str]:
     yield from _misstaged(recipe)
     if "dropout" in recipe["dense"]:
         yield from _misdropped(recipe["model"], recipe["dense"]["dropout"])
-    yield from _misstepped(recipe)
     if "finish" in recipe and (recipe["method"] != "admm" or recipe["finish"] not in FINISHES):
         yield f"finish is {' or '.join(FINISHES)}, after method admm, but is {recipe['finish']!r}"
+    yield from _misstepped(recipe)
     if "search" in recipe and len(steps(recipe)) <= recipe["search"]["width"]:
         yield "search: width models are pruned first, and then one step at least; add steps or lower width"
 
