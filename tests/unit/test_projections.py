@@ -1,5 +1,6 @@
 """Projections against an exhaustive search on tiny inputs, and as properties on random ones."""
 
+import math
 from itertools import combinations, product
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from admm_lib import Sparse, groups
+from admm_lib import Sparse, groups, projections
 from admm_lib.projections import (
     hard_threshold,
     nearest_level,
@@ -212,6 +213,15 @@ def test_thresholds_keep_shape_and_dtype(dtype):
 def test_top_k_refuses_a_count_outside_the_weight(keep):
     with pytest.raises(ValueError, match=f"between 0 and the 3 weights, but is {keep}"):
         top_k(torch.ones(3), keep)
+
+
+@pytest.mark.parametrize("count", [1, 2, projections.FEW + 1, projections.FEW + 2, 256])
+def test_few_levels_and_many_are_told_apart_alike(count):
+    levels = torch.randn(count, generator=torch.Generator().manual_seed(count)).sort().values
+    edges = (levels[1:] + levels[:-1]) / 2
+    weight = torch.cat([torch.linspace(-3, 3, 501), edges, torch.tensor([math.inf, -math.inf])])
+    assert torch.equal(nearest_level(weight, levels), levels[torch.bucketize(weight, edges)])
+    assert nearest_level(torch.tensor([math.nan]), levels) == levels[-1]
 
 
 @pytest.mark.parametrize("levels", [[], [1.0, float("inf")], [float("nan")], [1e6]])
