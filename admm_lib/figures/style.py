@@ -31,12 +31,16 @@ COLORS = {
     "conv1": SKY, "conv2": BLUE, "fc1": ORANGE, "fc2": PINK, "fc3": BROWN,
     "W": BLUE, "Z": ORANGE, "U": GREEN,
     "forgy": RED, "density": ORANGE, "linear": BLUE, "k-means++": PINK, "optimal": GREEN,
+    "snap": RED, "incremental": ORANGE, "straight-through": PINK, "ADMM": BLUE,
+    "ADMM, then incremental": BROWN, "ADMM, then straight-through": GREEN,
 }  # fmt: skip
 MARKERS = {
     "dense": "o", "pruned": "v", "retrained": "^", "admm": "o", "magnitude": "X",
     "projected gradient": "D", "truncation": "X", "direct": "o", "progressive": "^",
     "conv1": "o", "conv2": "s", "fc1": "^", "fc2": "D", "fc3": "v", "W": "o", "Z": "s", "U": "^",
     "forgy": "X", "density": "s", "linear": "o", "k-means++": "D", "optimal": "^",
+    "snap": "X", "incremental": "s", "straight-through": "D", "ADMM": "o",
+    "ADMM, then incremental": "v", "ADMM, then straight-through": "^",
 }  # fmt: skip
 LINES = {
     "dense": "-", "pruned": ":", "retrained": "-", "admm": "-", "magnitude": "--",
@@ -44,6 +48,8 @@ LINES = {
     "conv1": "-", "conv2": "--", "fc1": "-.", "fc2": ":", "fc3": (0, (5, 1, 1, 1, 1, 1)),
     "W": "-", "Z": "--", "U": ":",
     "forgy": ":", "density": "--", "linear": "-", "k-means++": "-.", "optimal": (0, (5, 1, 1, 1, 1, 1)),
+    "snap": ":", "incremental": "--", "straight-through": "-.", "ADMM": "-",
+    "ADMM, then incremental": (0, (5, 1, 1, 1, 1, 1)), "ADMM, then straight-through": "-",
 }  # fmt: skip
 
 TEXT_WIDTH = 7.5  # inches: the width of a notebook's text, 720 CSS pixels
