@@ -224,9 +224,10 @@ def _scored(
 
 def _clustered(weight: torch.Tensor, sets: list[Clusters]) -> tuple[torch.Tensor, torch.Tensor]:
     """The weight on the first set, its largest entries on the last; with a mask of the largest."""
-    largest = torch.zeros_like(weight, dtype=torch.bool)
+    largest = torch.zeros(weight.numel(), dtype=torch.bool)
     count = math.ceil(LARGEST * int(weight.count_nonzero()))
-    largest.view(-1)[weight.abs().view(-1).topk(count).indices] = True
+    largest[weight.abs().flatten().topk(count).indices] = True
+    largest = largest.reshape(weight.shape)
     return torch.where(largest, sets[-1].project(weight), sets[0].project(weight)), largest
 
 

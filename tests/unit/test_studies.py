@@ -160,9 +160,11 @@ def test_an_arm_of_some_layers_leaves_the_others(home):
     assert all(part["error"] > 0 for (part,) in parts)
 
 
-def test_the_largest_weights_take_the_values_of_another_start():
-    weight = torch.randn(40, 50, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+def test_the_largest_weights_take_the_values_of_another_start(memory):
+    weight = torch.randn(40, 2, 5, 5, generator=torch.Generator().manual_seed(0))
     weight[0] = 0
+    weight = weight.to(memory_format=memory)
     sets = [Clusters(2, init="density", iterations=0), Clusters(2, init="linear", iterations=0)]
     mixed, largest = studies._clustered(weight, sets)
     assert int(largest.sum()) == 20  # 1% of those that are not zero
