@@ -210,13 +210,14 @@ def _scored(
     scored again. `error` is the squared error of all weights clustered, `error_of_largest` their part in it.
     """
     model, errors = copy.deepcopy(network), torch.zeros(2, dtype=torch.float64)
+    sets = _clusters(arm, seed)
     for name in arm.get("layers", prunable(network)):
         owner = resolve(model, name)
         weight = getattr(*owner).detach().clone()
-        clustered, largest = _clustered(weight, _clusters(arm, seed))
+        clustered, largest = _clustered(weight, sets)
         squares = (weight - clustered).double().square()
         errors += torch.stack([squares.sum(), squares[largest].sum()])
-        hold(*owner, clustered, _clusters(arm, seed)[0].hold(clustered))
+        hold(*owner, clustered, sets[0].hold(clustered))
     found = {**arm, "error": errors[0].item(), "error_of_largest": errors[1].item()}
     found["before"] = {"val": _accuracy(model, images.val), "test": _accuracy(model, images.test)}
     return found | (_trained(model, train, recipe, seed, images) if train else {})
@@ -228,7 +229,8 @@ def _clustered(weight: torch.Tensor, sets: list[Clusters]) -> tuple[torch.Tensor
     count = math.ceil(LARGEST * int(weight.count_nonzero()))
     largest[weight.abs().flatten().topk(count).indices] = True
     largest = largest.reshape(weight.shape)
-    return torch.where(largest, sets[-1].project(weight), sets[0].project(weight)), largest
+    clustered, *others = (each.project(weight) for each in sets)
+    return torch.where(largest, others[0], clustered) if others else clustered, largest
 
 
 def _trained(
