@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from .data import HOME
+from .recipes import prunes
 from .records import Interval, interval
 from .storage import DENSE_BITS
 
@@ -129,6 +130,21 @@ class Claim:
         return bool(self.track) and self.ratio is not None
 
     @property
+    def bits_alone(self) -> bool:
+        """Whether it gives bits for each weight, zeros too, and no ratio."""
+        return self.ratio is None and self.bits is not None and self.counted == "values"
+
+    @property
+    def needed(self) -> float | None:
+        """The ratio that answers it: as claimed, or that of its bits."""
+        return DENSE_BITS / self.bits if self.bits_alone else self.ratio
+
+    @property
+    def yardstick(self) -> str:
+        """What of a record is held against it; where zeros take bits, positions are what ours take."""
+        return "values+positions" if self.bits_alone else self.counted
+
+    @property
     def unanswered(self) -> tuple[str, str]:
         """Status and reason where no record answers the claim."""
         if self.dataset in ELSEWHERE:
@@ -211,10 +227,10 @@ def answers(claim: Claim, records: Iterable[dict[str, Any]]) -> list[dict[str, A
     reached = [
         (ratio, record)
         for record in records
-        if claim.ratio is not None
+        if claim.needed is not None
         and (record["track"], record["dataset"]) == (claim.track, claim.dataset.lower())
         and record["recipe"]["method"] in METHODS
-        and (ratio := measured(record, claim.counted) or 0) >= claim.ratio
+        and (ratio := measured(record, claim.yardstick) or 0) >= claim.needed
     ]
     nearest = min((ratio for ratio, _ in reached), default=0)
     return [record for ratio, record in reached if ratio <= TIE * nearest]
@@ -223,18 +239,20 @@ def answers(claim: Claim, records: Iterable[dict[str, Any]]) -> list[dict[str, A
 def held_against(record: dict[str, Any], among: Sequence[Claim]) -> Claim | None:
     """The published ratio that a record is held against: the largest it reaches, counting weights.
 
-    Of several claims of one ratio the first; a result that a work only quotes is left out.
+    A network that is quantized alone is held against the fewest bits that it reaches. Of several claims of
+    one ratio the first; a result that a work only quotes is left out.
     """
+    pruned = prunes(record["recipe"])
     reached = [
         claim
         for claim in among
         if (claim.track, claim.dataset.lower()) == (record["track"], record["dataset"])
-        and claim.counted == "weights"
+        and (claim.counted == "weights" if pruned else claim.bits_alone)
         and not claim.quoted
-        and claim.ratio is not None
-        and claim.ratio <= measured(record, "weights")
+        and claim.needed is not None
+        and claim.needed <= measured(record, claim.yardstick)
     ]
-    return max(reached, key=lambda claim: claim.ratio, default=None)
+    return max(reached, key=lambda claim: claim.needed, default=None)
 
 
 def status(claim: Claim, records: Iterable[dict[str, Any]]) -> str:

@@ -89,6 +89,11 @@ def steps(recipe: Recipe) -> list[dict[str, dict]]:
     return recipe["steps"] if "steps" in recipe else [{name: recipe[name] for name in fields}]
 
 
+def prunes(recipe: Recipe) -> bool:
+    """Whether any step prunes; where none does, weights are quantized alone."""
+    return any("sets" not in step for step in steps(recipe))
+
+
 def sets(step: dict[str, Any], network: nn.Module) -> dict[Key, Constraint]:
     """The sets of a step: its budgets, what its rule allocates on the weights of `network`, or its `sets`."""
     if "sets" in step:

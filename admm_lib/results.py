@@ -18,8 +18,8 @@ TRACKS = {  # where a run starts, and so what its ratios are counted against
     "free": "Free architecture: another starting network, ratios against its own weights",
     "": "Other networks and data sets",  # of published numbers only
 }
-HEAD = ("record", "weights / nonzero", "shifts", "seeds", "dense %", "test %, mean [95%]", "minus dense",
-        "lossless", "bytes", "nearest published ratio at or below, test %")  # fmt: skip
+HEAD = ("record", "weights / nonzero", "bits a value", "shifts", "seeds", "dense %", "test %, mean [95%]",
+        "minus dense", "lossless", "bytes", "nearest published at or below, test %")  # fmt: skip
 HEAD_CLAIMS = ("in figures", "work", "published", "counted", "as stated", "read in", "ours",
                "test %, mean [95%]", "ours minus theirs", "why, and what to know")  # fmt: skip
 HEAD_READ = ("work", "read of the work itself", "read elsewhere", "numbers", "of these unverified")
@@ -41,9 +41,11 @@ def _row(record: dict[str, Any], known: Sequence[Claim]) -> tuple[str, ...]:
     dense = records.interval([run["dense_test_accuracy"] for run in runs])
     nonzero, weights = max(run["nonzero_weights"] for run in runs), runs[0]["weights"]
     mean_bytes = sum(run["file_bytes"] for run in runs) / len(runs)
+    width = max(run["ladder_bits"]["values"] / run["nonzero_weights"] for run in runs)
     return (
         record["name"],
         f"{weights:,} / {nonzero:,} = {weights / nonzero:.1f}x",
+        f"{width:.3g}",
         f"{record['recipe']['shift_pixels']} px" if record["recipe"]["shift_pixels"] else "none",
         str(len(runs)),
         f"{dense.mean:.2f}",
@@ -65,7 +67,9 @@ def _claim(claim: Claim | None) -> str:
         return ""
     dense = "" if claim.dense_error is None else f" (dense {100 - claim.dense_error:.4g})"
     says = claim.stated if claim.test_error is None else f"{100 - claim.test_error:.4g}{dense}"
-    return f"{claim.work}: {says} at {claim.ratio:g}x{f', {claim.doubt}' if claim.doubt else ''}"
+    bits = f"{claim.bits or 0:g} bit{'' if claim.bits == 1 else 's'}"
+    at = bits if claim.ratio is None else f"{claim.ratio:g}x"
+    return f"{claim.work}: {says} at {at}{f', {claim.doubt}' if claim.doubt else ''}"
 
 
 def table(names: Sequence[str] | None = None) -> str:
@@ -140,7 +144,7 @@ def _claim_rows(claim: Claim, ours: Sequence[dict[str, Any]]) -> list[tuple[str,
 
 def _answer(claim: Claim, record: dict[str, Any]) -> tuple[str, str, str]:
     seeds = len(record["runs"])
-    ratio = claims.measured(record, claim.counted)
+    ratio = claims.measured(record, claim.yardstick)
     difference = claims.verdict(claim, record)
     if claim.test_error is not None:
         difference = f"{claims.accuracy(record).mean - 100 + claim.test_error:+.2f}, {difference}"
@@ -153,7 +157,7 @@ def _why(claim: Claim, record: dict[str, Any]) -> str:
     dense = records.interval([run["dense_test_accuracy"] for run in record["runs"]]).mean
     against = "not read" if claim.dense_error is None else f"{100 - claim.dense_error:.4g}"
     parts = [f"dense {dense:.2f}, theirs {against}", setting(record)]
-    if claims.measured(record, claim.counted) > claims.TIE * (claim.ratio or 0):
+    if claims.measured(record, claim.yardstick) > claims.TIE * (claim.needed or 0):
         parts.append("ours is the higher ratio")
     return "; ".join(parts)
 

@@ -47,21 +47,30 @@ def one_layer(
     return figure
 
 
-@styled
-def accuracies(rows: Mapping[str, tuple[float, float, float]], dense: float, xlabel: str) -> Figure:
-    """Test accuracies with their intervals, one row each: (mean, low, high) in percent.
+Row = tuple[float, float, float]  # mean, low and high end of an interval
 
-    The grey line is the `dense` network's accuracy. A label with a fixed colour and marker is drawn in these.
+
+@styled
+def accuracies(panes: Mapping[str, Mapping[str, Row]], dense: float, xlabel: str) -> Figure:
+    """Test accuracies with their intervals, in percent: a pane for each title, in it a row for each label.
+
+    All panes have the same rows. The grey line is the `dense` network's accuracy. A label with a fixed colour
+    and marker is drawn in these.
     """
-    figure = new_figure(7.5, 0.9 + 0.38 * len(rows))
-    axes = figure.subplots()
-    axes.axvline(dense, color=COLORS["dense"], lw=1.2)
-    above = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points", "ha": "center"}
-    axes.annotate(f"dense: {dense:.2f}%", (dense, 1), (0, 3), color=INK, fontsize=8.5, **above)
-    for place, (label, (mean, low, high)) in enumerate(rows.items()):
-        color = COLORS.get(label, BLUE)
-        axes.hlines(place, low, high, color=color, lw=2)
-        axes.plot(mean, place, MARKERS.get(label, "o"), color=color, ms=6)
-    axes.set_yticks(range(len(rows)), list(rows))
-    axes.set(xlabel=xlabel, ylim=(len(rows) - 0.5, -0.5))
+    labels = list(next(iter(panes.values())))
+    figure = new_figure(7.5, 0.95 + 0.33 * len(labels))
+    axes = figure.subplots(1, len(panes), sharex=True, sharey=True, squeeze=False)[0]
+    for pane, (title, rows) in zip(axes, panes.items(), strict=True):
+        pane.axvline(dense, color=COLORS["dense"], lw=1.2)
+        for place, label in enumerate(labels):
+            mean, low, high = rows[label]
+            color = COLORS.get(label, BLUE)
+            pane.hlines(place, low, high, color=color, lw=2)
+            pane.plot(mean, place, MARKERS.get(label, "o"), color=color, ms=6)
+        pane.set_title(title)
+        pane.set_xlabel(xlabel)
+    above = {"xycoords": axes[-1].get_xaxis_transform(), "textcoords": "offset points", "ha": "right"}
+    axes[-1].annotate(f"dense: {dense:.2f}%", (dense, 1), (0, 3), color=INK, fontsize=8.5, **above)
+    axes[0].set_yticks(range(len(labels)), labels)
+    axes[0].set_ylim(len(labels) - 0.5, -0.5)
     return figure

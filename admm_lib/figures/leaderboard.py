@@ -13,6 +13,7 @@ from matplotlib.transforms import ScaledTranslation
 
 from .. import claims
 from ..claims import Claim
+from ..recipes import prunes
 from .labels import place
 from .style import BLUE, BROWN, FAINT, GREEN, GREY, INK, ORANGE, PINK, RED, SKY, new_figure, styled
 
@@ -71,10 +72,14 @@ def published_points(found: Iterable[Claim], track: str, counted: Iterable[str] 
 
 
 def our_points(records: Iterable[dict[str, Any]], track: str, counted: str = "weights") -> list[Point]:
-    """The records of a track, as mean test accuracy with its interval against what is counted."""
+    """The records of a track, as mean test accuracy with its interval against what is counted.
+
+    Where weights are counted, networks that are quantized alone have no ratio, and are left out.
+    """
     points = []
     for record in records:
-        if record["track"] == track and record["recipe"]["method"] in claims.METHODS:
+        counts = counted != "weights" or prunes(record["recipe"])
+        if counts and record["track"] == track and record["recipe"]["method"] in claims.METHODS:
             across = claims.accuracy(record)
             low, high = (across.low, across.high) if across.count > 1 else (across.mean, across.mean)
             style = (bool(record["recipe"]["shift_pixels"]), "distill" in record["recipe"])

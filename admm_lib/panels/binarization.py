@@ -18,7 +18,7 @@ from ..figures import binarization as figures
 from ..quantization import Binary, Clusters, Levels, PowerOfTwo, Ternary
 from ..schedules import geometric
 from ..training import Epoch, fit
-from .base import Panel, Worker, menu
+from .base import Panel, Worker, menu, slider
 
 SETS = {
     "binary": (Binary, {}),
@@ -35,7 +35,7 @@ FINISH = 2  # epochs after them, in which what still trains (biases, codebooks, 
 
 
 def few(values: str, per: str) -> Constraint:
-    """The set that the two menus name."""
+    """The set that the two controls name."""
     kind, bits = SETS[values]
     return kind(**bits, per=per)
 
@@ -104,7 +104,7 @@ def values_panel(network: nn.Module, split: data.Split, train: data.Split) -> Pa
         "few values",
         {
             "layer": menu("layer", layers, layers[1]),
-            "values": menu("values", list(SETS), "binary"),
+            "values": slider("values", list(SETS), "binary"),
             "per": menu("found per", ["layer", "channel"], "layer"),
         },
         draw,

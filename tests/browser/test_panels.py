@@ -27,6 +27,8 @@ def small(tmp_path, request):
     [
         ("00_quickstart", "pruning ratio"),
         pytest.param("03_progressive_pruning", "final ratio", marks=pytest.mark.full),
+        pytest.param("04_clustering_initialization", "bits", marks=pytest.mark.full),
+        pytest.param("08_binarization", "values", marks=pytest.mark.full),
     ],
     indirect=["small"],
 )

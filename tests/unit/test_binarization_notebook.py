@@ -58,16 +58,18 @@ def test_every_filter_has_a_row_and_at_most_fifty_are_shown():
 
 def test_accuracies_are_points_on_intervals_beside_the_dense_network():
     rows = {"binary": (97.0, 96.5, 97.5), "snap": (90.0, 89.0, 92.0)}
-    axes = figures.accuracies(rows, 99.25, "test accuracy (%)").axes[0]
-    dense, *points = axes.lines
-    assert (dense.get_xdata(), dense.get_color()) == ([99.25, 99.25], COLORS["dense"])
-    assert axes.texts[0].get_text() == "dense: 99.25%"
-    assert [line.get_xdata().tolist() for line in points] == [[97], [90]]
-    assert [line.get_color() for line in points] == [BLUE, COLORS["snap"]]
-    ends = [each.get_segments()[0].tolist() for each in axes.collections]
-    assert ends == [[[96.5, 0], [97.5, 0]], [[89, 1], [92, 1]]]
-    assert [text.get_text() for text in axes.get_yticklabels()] == list(rows)
-    assert axes.get_xlabel() == "test accuracy (%)"
+    other = {"snap": (95.0, 94.0, 96.0), "binary": (98.0, 97.5, 98.5)}
+    left, right = figures.accuracies({"here": rows, "there": other}, 99.25, "test accuracy (%)").axes
+    for axes, title, found in ((left, "here", rows), (right, "there", other)):
+        dense, *points = axes.lines
+        assert (dense.get_xdata(), dense.get_color()) == ([99.25, 99.25], COLORS["dense"])
+        assert [line.get_xdata().tolist() for line in points] == [[found[label][0]] for label in rows]
+        assert [line.get_color() for line in points] == [BLUE, COLORS["snap"]]
+        ends = [each.get_segments()[0].tolist() for each in axes.collections]
+        assert ends == [[[found[label][1], i], [found[label][2], i]] for i, label in enumerate(rows)]
+        assert (axes.get_title(loc="left"), axes.get_xlabel()) == (title, "test accuracy (%)")
+    assert [text.get_text() for text in left.get_yticklabels()] == list(rows)
+    assert [text.get_text() for text in right.texts] == ["dense: 99.25%"]
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import pytest
 
 from admm_lib import claims, records, results
 from admm_lib.claims import Claim
+from admm_lib.recipes import prunes
 
 ALL = claims.claims()
 COMMITTED = [records.read(name) for name in records.headlines()]
@@ -230,6 +231,23 @@ class TestRule:
         for counted in claims.UNANSWERED:
             assert not claims.answers(claim(ratio=1, counted=counted), ours)
 
+    def test_bits_alone_are_answered_by_values_of_no_more(self):
+        binary = record("binary", 430_500)
+        ternary = record("ternary", 215_250)  # a bit for each sign, and nearly one to say where
+        for each, values, positions in ((binary, 430_000, 430_000), (ternary, 215_250, 645_000)):
+            for run in each["runs"]:
+                run["ladder_bits"] |= {"values": values, "positions": positions}
+        ours = [binary, ternary]
+        alone = claim(None, "values", bits=1)
+        assert alone.needed == 32
+        assert names(claims.answers(alone, ours)) == ["binary"]
+        assert names(claims.answers(claim(None, "values", bits=2), ours)) == ["ternary"]
+        assert names(claims.answers(claim(32, "values"), ours)) == ["binary"]
+        assert names(claims.answers(claim(40, "values"), ours)) == ["ternary"]
+        assert claim(500, "values", bits=1).needed == 500
+        assert claim(None, "weights", bits=1).needed is None
+        assert claims.answers(claim(None, "weights", bits=1), ours) == []
+
     @pytest.mark.parametrize("changes", [{"track": "free"}, {"dataset": "digits"}, {"method": "magnitude"}])
     def test_other_tracks_data_and_methods_do_not_answer(self, changes):
         assert claims.answers(claim(), [record("a", 1_000, **changes)]) == []
@@ -250,6 +268,19 @@ class TestRule:
         among = [claim(50), first, same, quoted, claim(110, counted="values"), claim(110, track="free")]
         assert claims.held_against(record("a", 3_000), among) is first
         assert claims.held_against(record("a", 100_000), among) is None
+
+    def test_a_network_that_is_quantized_alone_is_held_against_bits(self):
+        ours = record("binary", 430_500)
+        ours["recipe"]["sets"] = {"fc1.weight": {"set": "binary"}}
+        for run in ours["runs"]:
+            run["ladder_bits"] |= {"values": 430_500, "positions": 430_500}
+        one = claim(None, "values", bits=1)
+        among = [claim(1), claim(20, "values"), claim(None, "values", bits=2), one]
+        assert claims.held_against(ours, among) is one
+        assert claims.held_against(ours, among[:2]) is None
+        assert results._claim(one) == "A: 99.2 at 1 bit"
+        del ours["recipe"]["sets"]
+        assert claims.held_against(ours, among) is among[0]
 
     def test_verdicts(self):
         ours = record("a", 6_046)  # 99.10 [98.85, 99.35]
@@ -387,6 +418,26 @@ def test_what_the_readme_says_of_the_strongest_rival():
     ]
 
 
+def test_what_the_readme_says_of_few_bits():
+    by_name = {each["name"]: each for each in COMMITTED}
+    few = [each for each in COMMITTED if not prunes(each["recipe"])]
+    assert not any(records.is_lossless(each) for each in COMMITTED if each not in few)
+    two, binary, one = (by_name[name] for name in ("lenet5-2bit", "lenet5-binary", "lenet300-1bit"))
+    assert results._accuracy(two).startswith("99.48 ")
+    assert records.is_lossless(two)
+    assert results._accuracy(binary) == "99.43 [99.30, 99.55]"
+    assert round(sum(run["file_bytes"] for run in binary["runs"]) / len(binary["runs"]), -3) == 56_000
+    assert results._accuracy(one).startswith("98.03 ")
+    stated = {
+        each.model: (each.test_error, each.doubt) for each in ALL
+        if each.bits == 1 and each.test_error and each.track and not each.quoted
+    }  # fmt: skip
+    assert stated == {name: (error, "reported, unverified") for name, error in
+                      (("LeNet-5", 0.79), ("LeNet-300-100", 2.56))}  # fmt: skip
+    assert claims.accuracy(binary).low > 99.21
+    assert claims.accuracy(one).low > 97.44
+
+
 def test_what_the_readme_says_of_the_suffixes():
     recipes = {each["name"]: each["recipe"] for each in COMMITTED}
     for name, steps in (("lenet300-40x", 2), ("lenet300-60x", 3), ("lenet300-68x", 4)):
@@ -395,6 +446,14 @@ def test_what_the_readme_says_of_the_suffixes():
         assert recipe["steps"] == records.read("lenet300-68x")["recipe"]["steps"][:steps]  # one chain
         assert "distill" in recipe
         assert "dropout" not in recipe["dense"]
+    few = {name: recipes.pop(name) for name in list(recipes) if not prunes(recipes[name])}
+    assert all(re.search(r"bit$|-binary$|-ternary$", name) for name in few)
+    for name, recipe in few.items():
+        assert recipe["finish"] == "straight-through"
+        assert "distill" in recipe
+        assert "dropout" in recipe["dense"]
+        assert recipe["shift_pixels"] == 0
+        assert ("steps" in recipe) == (name == "lenet5-binary")
     for name, recipe in recipes.items():
         far = name in ("lenet5-167x-plain", "lenet5-246x-plain", "lenet5-348x-plain")
         assert ("steps" in recipe) == far

@@ -49,6 +49,14 @@ def test_lines_against_bits(log):
     assert first.get_yscale() == ("log" if log else "linear")
 
 
+def test_the_legend_names_the_lines_of_all_panes():
+    def pane(*labels):
+        return {label: {1: (1.0, 1.0, 1.0), 2: (0.5, 0.5, 0.5)} for label in labels}
+
+    figure = figures.against_bits({"a": pane("conv1", "fc1"), "b": pane("fc1", "fc3")}, "error")
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["conv1", "fc1", "fc3"]
+
+
 @pytest.fixture(scope="module")
 def panel():
     dense = al.models.pretrained("lenet5", "digits")

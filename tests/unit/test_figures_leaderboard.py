@@ -35,7 +35,10 @@ def test_our_points_are_the_records_of_one_track():
         points = {point.label: point for point in figures.our_points(COMMITTED, track)}
         for record in COMMITTED:
             ours = record["track"] == track and record["recipe"]["method"] == "admm"
-            assert (record["name"] in points) == ours
+            prunes = "sets" not in record["recipe"] and not any(
+                "sets" in step for step in record["recipe"].get("steps", ())
+            )
+            assert (record["name"] in points) == (ours and prunes)
         for point in points.values():
             record = records.read(point.label)
             across = claims.accuracy(record)
@@ -43,6 +46,7 @@ def test_our_points_are_the_records_of_one_track():
             assert point.style == (record["recipe"]["shift_pixels"] > 0, "distill" in record["recipe"])
             assert point.place == claims.measured(record, "weights")
     files = figures.our_points(COMMITTED, "from-lenet5", "file")
+    assert any("sets" in records.read(point.label)["recipe"] for point in files)
     for point in files:
         largest = max(run["file_bytes"] for run in records.read(point.label)["runs"])
         assert 4 * 430_500 / point.place == pytest.approx(largest)
@@ -65,7 +69,7 @@ def test_farthest_is_verified_and_at_the_floor_with_its_whole_interval():
 
 def test_one_seed_has_no_bar():
     single = {**COMMITTED[0], "runs": COMMITTED[0]["runs"][:1]}
-    point = figures.our_points([single], single["track"])[0]
+    point = figures.our_points([single], single["track"], "file")[0]
     assert point.low == point.value == point.high
 
 
