@@ -90,6 +90,6 @@ def against_bits(
         pane.set_title(title)
         pane.set(xlabel="bits", xticks=sorted({b for points in lines.values() for b in points}))
     axes[0].set(ylabel=ylabel, yscale="log" if log else "linear")
-    known = {label: line for pane in axes for line, label in zip(*pane.get_legend_handles_labels(), strict=True)}
+    known = {line.get_label(): line for pane in axes for line in pane.lines}
     figure.legend(known.values(), known.keys(), loc="outside upper right", ncol=len(known))
     return figure
