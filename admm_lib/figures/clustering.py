@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from .style import BLUE, COLORS, FAINT, GREY, INK, LINES, MARKERS, new_figure, styled
 
@@ -90,6 +91,10 @@ def against_bits(
         pane.set_title(title)
         pane.set(xlabel="bits", xticks=sorted({b for points in lines.values() for b in points}))
     axes[0].set(ylabel=ylabel, yscale="log" if log else "linear")
+    if log:
+        axes[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+        axes[0].yaxis.set_minor_locator(NullLocator())
+        axes[0].yaxis.set_major_formatter("{x:g}")
     known = {line.get_label(): line for pane in axes for line in pane.lines}
     figure.legend(known.values(), known.keys(), loc="outside upper right", ncol=len(known))
     return figure

@@ -47,6 +47,10 @@ def test_lines_against_bits(log):
     assert [pane.get_title(loc="left") for pane in (first, second)] == ["LeNet-5", "LeNet-300-100"]
     assert [line.get_ydata().tolist() for line in second.lines] == [[1, 0.5], [2, 1]]
     assert first.get_yscale() == ("log" if log else "linear")
+    if log:
+        figure.canvas.draw()
+        shown = [text.get_text() for text in first.get_yticklabels()]
+        assert {"0.5", "1", "2"} <= set(shown)
 
 
 def test_the_legend_names_the_lines_of_all_panes():
