@@ -227,12 +227,27 @@ def test_a_result_is_whole_and_its_arms_are_found(home):
         studies.result("few", studies.HOME)
 
 
+def check_untrained(record, arm):
+    """No error is below the optimum's, the largest weights have a part in it, and nothing was trained."""
+    least = {key: each for key, each in arm.items() if key in ("bits", "layers")} | {"init": "optimal"}
+    for run, each, best in zip(
+        record["runs"], studies.found(record, **arm), studies.found(record, **least), strict=True
+    ):
+        if "largest" not in arm:  # which has the centroids of two starts
+            assert best["error"] * (1 - 1e-6) <= each["error"]
+        assert 0 <= each["error_of_largest"] <= each["error"]
+        assert all(10 < each["before"][split] <= run["start"][split] + 0.5 for split in ("val", "test"))
+        assert "after" not in each
+
+
 @pytest.mark.parametrize("path", sorted(studies.HOME.glob("*.json")), ids=lambda path: path.stem)
 def test_the_committed_records_are_whole_and_made_by_their_study(path):
     record, study = studies.result(path.stem), studies.read(path.with_suffix(".yaml"))
     assert record["study"] == study
     for arm in studies.arms(study):
         assert len(studies.found(record, **arm)) == len(study["seeds"])
+        if "train" not in study:
+            check_untrained(record, arm)
         for each in studies.found(record, **arm) if "train" in study else ():
             correct = records.unpack_bits(each["test_correct"], 10_000)
             assert round(100 * correct.float().mean().item(), 4) == pytest.approx(
