@@ -6,7 +6,10 @@ reads and writes plain bytes.
 """
 
 from .format import decode, encode, load, save, sections
-from .network import plain_state, ties, weights
+from .network import plain_state, same_bits, ties, weights
 from .rangecoder import CodecError
 
-__all__ = ["CodecError", "decode", "encode", "load", "plain_state", "save", "sections", "ties", "weights"]
+__all__ = [
+    "CodecError", "decode", "encode", "load", "plain_state", "same_bits", "save", "sections", "ties",
+    "weights",
+]  # fmt: skip

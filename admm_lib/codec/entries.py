@@ -8,10 +8,10 @@ import torch
 
 from . import wire
 from .network import Shapes
-from .positions import LAYOUTS
 from .rangecoder import CodecError
+from .steps import FARTHEST, LARGEST, MOST_DIGITS, Step
 
-RAW, SPARSE, TIED, CODEBOOK = range(4)  # kinds; a reader refuses those it does not know
+RAW, SPARSE, TIED, CODEBOOK, STEPS = range(5)  # kinds; a reader refuses those it does not know
 HAS_DTYPE = 128
 DTYPES = (
     torch.float32, torch.float16, torch.bfloat16, torch.float64,
@@ -24,7 +24,7 @@ MOST_VALUES = 1 << 12  # in a codebook
 @dataclass(frozen=True)
 class Entry:
     """One tensor: whole (RAW), its kept elements (SPARSE), a reference to another (TIED), or its kept
-    elements as labels of a codebook of `book` values (CODEBOOK).
+    elements as labels of a codebook of `book` values (CODEBOOK) or as multiples of a `step` (STEPS).
     """
 
     name: str
@@ -35,6 +35,7 @@ class Entry:
     layout: int = 0
     tied: int = 0
     book: int = 0
+    step: Step | None = None
 
     @property
     def numel(self) -> int:
@@ -59,7 +60,7 @@ class Entry:
     @property
     def stored(self) -> int:
         """How many bytes stand among the values."""
-        count = {RAW: self.numel, SPARSE: self.keep, TIED: 0, CODEBOOK: self.book}[self.kind]
+        count = {RAW: self.numel, SPARSE: self.keep, TIED: 0, CODEBOOK: self.book, STEPS: 0}[self.kind]
         return count * self.dtype.itemsize
 
 
@@ -75,7 +76,25 @@ def write_entry(entry: Entry, spelled: bool) -> bytes:
         return data
     if entry.kind == TIED:
         return data + wire.number(entry.tied)
-    return data + wire.number(entry.keep) + (wire.number(entry.book) if entry.kind == CODEBOOK else b"")
+    data += wire.number(entry.keep)
+    if entry.kind == CODEBOOK:
+        return data + wire.number(entry.book)
+    return data + (write_step(entry.step) if entry.kind == STEPS else b"")
+
+
+def write_step(step: Step) -> bytes:
+    """Mantissa, exponent (twice its size, and one less where it is negative) and largest multiple."""
+    exponent = 2 * step.exponent if step.exponent >= 0 else -2 * step.exponent - 1
+    return b"".join(map(wire.number, (step.mantissa, exponent, step.largest)))
+
+
+def _read_step(reader: wire.Reader) -> Step:
+    mantissa = reader.number(1 << MOST_DIGITS, "step")
+    exponent = reader.number(2 * FARTHEST, "exponent of a step")
+    largest = reader.number(LARGEST, "largest multiple of a step")
+    if mantissa % 2 == 0 or largest == 0:
+        raise CodecError("a step of the file is zero or not in lowest terms: the file is damaged")
+    return Step(mantissa, exponent // 2 if exponent % 2 == 0 else -(exponent + 1) // 2, largest)
 
 
 def read_entries(reader: wire.Reader, shapes: Shapes | None) -> list[Entry]:
@@ -104,8 +123,8 @@ def _read_entry(reader: wire.Reader, name: str, shape: tuple[int, ...], earlier:
     tag = reader.take(1, "directory")[0]
     code = reader.take(1, "directory")[0] if tag & HAS_DTYPE else 0
     kind, layout = tag & 7, (tag & ~HAS_DTYPE) >> 3
-    marked = kind in (SPARSE, CODEBOOK)
-    if kind > CODEBOOK or layout >= LAYOUTS or (layout and not marked) or code >= len(DTYPES):
+    marked = kind in (SPARSE, CODEBOOK, STEPS)
+    if kind > STEPS or (layout and not marked) or code >= len(DTYPES):
         raise CodecError(f"{name[:80]!r} is stored in a way that this version does not know")
     entry = Entry(name, shape, DTYPES[code], kind, layout=layout)
     if marked:
@@ -116,6 +135,10 @@ def _read_entry(reader: wire.Reader, name: str, shape: tuple[int, ...], earlier:
         if book == 0:
             raise CodecError(f"{name[:80]!r} has an empty codebook")
         return replace(entry, book=book)
+    if kind == STEPS:
+        if not entry.dtype.is_floating_point:
+            raise CodecError(f"{name[:80]!r} has steps, but is {entry.dtype}")
+        return replace(entry, step=_read_step(reader))
     if kind == TIED:
         entry = replace(entry, tied=reader.number(MOST_TENSORS, "index of a tied tensor"))
         owner = earlier[entry.tied] if entry.tied < len(earlier) else entry

@@ -1,8 +1,8 @@
-"""Which value of its codebook each element has: labels, range coded by frequencies learned on the way."""
+"""Which value each element has, as a label or a multiple, range coded by frequencies learned on the way."""
 
 import numpy as np
 
-from .rangecoder import Coder, weighted
+from .rangecoder import CodecError, Coder, weighted
 
 FIRST = 16  # labels before the first lesson
 
@@ -25,3 +25,39 @@ def code_labels(coder: Coder, kinds: int, count: int, labels: np.ndarray | None 
         frequencies += 2 * np.bincount(found[block], minlength=kinds)
         at = block.stop
     return found
+
+
+def code_multiples(
+    coder: Coder, largest: int, count: int, multiples: np.ndarray | None = None
+) -> np.ndarray:
+    """`count` whole numbers of -largest..largest but 0, written or read.
+
+    Learned are the sign and, of the size less one, the bit length and the bit after the leading one; the bits
+    below are taken as random. So 8 levels have 4 frequencies to learn, and 512 no more than 18. Raises
+    CodecError for a number beyond `largest`.
+    """
+    known = negative = known_length = None
+    if multiples is not None:
+        known, negative = np.abs(multiples) - 1, (multiples < 0).astype(np.int64)
+        known_length = lengths(known)
+    sign = code_labels(coder, 2, count, negative)
+    length = code_labels(coder, (largest - 1).bit_length() + 1, count, known_length)
+    size = np.where(length > 0, 1 << (length - 1).clip(0), 0)
+    for place in reversed(range((largest - 1).bit_length() - 1)):
+        for chosen, code in ((length == place + 2, code_labels), (length > place + 2, _code_random)):
+            bits = None if known is None else known[chosen] >> place & 1
+            size[chosen] |= code(coder, 2, int(chosen.sum()), bits) << place
+    if count and size.max() >= largest:
+        raise CodecError("the values leave their range: the file is damaged")
+    return np.where(sign == 1, -1 - size, 1 + size)
+
+
+def lengths(numbers: np.ndarray) -> np.ndarray:
+    """The bit lengths of natural numbers below 2^53."""
+    return np.frexp(numbers.astype(np.float64))[1].astype(np.int64)
+
+
+def _code_random(coder: Coder, kinds: int, count: int, labels: np.ndarray | None = None) -> np.ndarray:
+    """Labels of which none is likelier than another."""
+    found = coder.symbols(weighted([1] * kinds), count, labels) if count else np.empty(0)
+    return found.astype(np.int64)

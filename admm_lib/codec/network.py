@@ -186,7 +186,7 @@ def fill(model: nn.Module, tensors: dict[str, Tensor]) -> nn.Module:
     """Give `model` the values of `tensors`; nothing is changed where two tied names disagree."""
     targets = model.state_dict(keep_vars=True)
     for name, owner in ties(targets).items():
-        if not _same_bits(tensors[name], tensors[owner]):
+        if not same_bits(tensors[name], tensors[owner]):
             raise CodecError(f"{name} and {owner} are one tensor in the module and two in the file")
     for name, target in targets.items():
         if target.dtype == tensors[name].dtype:
@@ -198,7 +198,8 @@ def fill(model: nn.Module, tensors: dict[str, Tensor]) -> nn.Module:
     return model
 
 
-def _same_bits(one: Tensor, other: Tensor) -> bool:
+def same_bits(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors of one dtype are equal bit for bit, NaN and negative zeros included."""
     return torch.equal(one.reshape(-1).view(torch.uint8), other.reshape(-1).view(torch.uint8))
 
 

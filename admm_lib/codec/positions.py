@@ -1,4 +1,4 @@
-"""Where the nonzeros of a matrix are: the gaps between them, range coded, below the dead lines.
+"""Where the nonzeros of a matrix are: the gaps between them, range coded, without the dead lines.
 
 A gap's bit length is learned as it is coded, from a start that suits a uniformly random mask: a
 large mask without structure costs within a percent of log2 C(n, k), one with structure less.
@@ -11,8 +11,8 @@ import numpy as np
 
 from .rangecoder import GAIN, Adaptive, CodecError, Coder, weighted
 
-LIVE_ROWS, LIVE_COLUMNS, BY_COLUMN = 1, 2, 4  # a layout is a sum of these
-LAYOUTS = 8
+LIVE_ROWS, LIVE_COLUMNS, BY_COLUMN, CORNER = 1, 2, 4, 8  # a layout is a sum of these
+LAYOUTS = 16
 
 ONE = 1 << 32  # probabilities below are integers in units of 1 / ONE
 PRIOR = 16 * GAIN  # how much the counts say before the first occurrence
@@ -27,15 +27,18 @@ def code_positions(
 ) -> np.ndarray:
     """Which `keep` cells of a matrix are set: row-major indices, ascending, written or read.
 
-    The layout says what goes first, LIVE_ROWS and LIVE_COLUMNS, a bit per line, which tells whether
-    anything is set there (dead lines then cost nothing more); and BY_COLUMN, the order of the gaps.
+    The layout says what goes first: CORNER, how many of the first rows and columns hold all that is set,
+    as in a network whose live units come first; LIVE_ROWS and LIVE_COLUMNS, a bit per line, which tells
+    whether anything is set there (dead lines then cost nothing more); and BY_COLUMN, the order of the gaps.
     Time is linear in rows + columns + keep. Raises CodecError for a stream that leaves the matrix.
     """
     if keep == 0:
         return np.empty(0, dtype=np.int64)
     row, column = (None, None) if positions is None else np.divmod(positions, shape[1])
-    rows = _code_live(coder, shape[0], row) if layout & LIVE_ROWS else np.arange(shape[0])
-    columns = _code_live(coder, shape[1], column) if layout & LIVE_COLUMNS else np.arange(shape[1])
+    height = _code_size(coder, shape[0], row) if layout & CORNER else shape[0]
+    width = _code_size(coder, shape[1], column) if layout & CORNER else shape[1]
+    rows = _code_live(coder, height, row) if layout & LIVE_ROWS else np.arange(height)
+    columns = _code_live(coder, width, column) if layout & LIVE_COLUMNS else np.arange(width)
     if keep > rows.size * columns.size:
         raise CodecError(f"{keep} positions do not fit in {rows.size} x {columns.size} live cells")
     order = None if positions is None else _order(row, column, rows, columns, layout)
@@ -51,7 +54,11 @@ def best_layout(shape: tuple[int, int], positions: np.ndarray) -> tuple[int, flo
     """The layout that needs the fewest bits, and about how many."""
     if len(positions) == 0:
         return 0, 0.0
-    choices = range(LAYOUTS) if min(shape) > 1 else range(1)
+    row, column = np.divmod(positions, shape[1])
+    corner = int(row.max()) + 1, int(column.max()) + 1
+    saved = len(positions) * math.log2(math.prod(shape) / math.prod(corner))  # by fewer cells, at random
+    start = CORNER if saved > _corner_bits(shape) else 0
+    choices = range(start, start + CORNER) if min(shape) > 1 else [start]
     estimates = {layout: _estimate(shape, positions, layout) for layout in choices}
     layout = min(estimates, key=estimates.get)
     return layout, estimates[layout]
@@ -65,6 +72,21 @@ def _order(
     if layout & BY_COLUMN:
         return np.sort(column * rows.size + row)
     return row * columns.size + column
+
+
+def _corner_bits(shape: tuple[int, int]) -> int:
+    """What `_code_size` takes for rows and columns."""
+    return sum((size - 1).bit_length() for size in shape)
+
+
+def _code_size(coder: Coder, size: int, used: np.ndarray | None) -> int:
+    """How many of the first of `size` lines hold all that is used: 1..size, none likelier than another."""
+    known, found = None if used is None else int(used.max()), 0
+    for place in reversed(range((size - 1).bit_length())):
+        found |= coder.symbol(weighted([1, 1]), None if known is None else known >> place & 1) << place
+    if found >= size:
+        raise CodecError("the positions leave their tensor: the file is damaged")
+    return found + 1
 
 
 def _code_live(coder: Coder, size: int, used: np.ndarray | None) -> np.ndarray:
@@ -149,12 +171,16 @@ def _leading(gaps: np.ndarray) -> tuple[list[int], list[int]]:
 def _estimate(shape: tuple[int, int], positions: np.ndarray, layout: int) -> float:
     """About how many bits a layout needs, from entropies: exact enough to choose, and fast."""
     row, column = np.divmod(positions, shape[1])
+    bits = 0.0
+    if layout & CORNER:
+        bits += _corner_bits(shape)
+        shape = int(row.max()) + 1, int(column.max()) + 1
     rows = np.unique(row) if layout & LIVE_ROWS else np.arange(shape[0])
     columns = np.unique(column) if layout & LIVE_COLUMNS else np.arange(shape[1])
     order = _order(row, column, rows, columns, layout)
     length, half = (np.array(part) for part in _leading(np.diff(order, prepend=-1)))
     context = _context(length[:-1], int(np.bincount(length).argmax()))
-    bits = float((length - 1).clip(0).sum())
+    bits += float((length - 1).clip(0).sum())
     bits += _entropy(context, length[1:]) + _entropy(length, half)
     for lines, size, coded in (
         (rows, shape[0], layout & LIVE_ROWS),

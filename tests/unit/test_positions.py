@@ -145,3 +145,17 @@ def test_a_stream_with_bytes_to_spare_or_of_another_mask_is_refused():
             read(damaged, mask, 3)
     with pytest.raises(CodecError, match="do not fit in"):  # more than the live cells hold
         code_positions(Decoder(b""), (20, 30), 601, 0)
+
+
+def test_a_corner_costs_the_entropy_of_the_corner():
+    """As in a network whose live units come first: what lies outside costs a size per side."""
+    mask = np.zeros((500, 800), dtype=bool)
+    mask[:40, :256] = random_mask(40, 256, 487)
+    layout, _ = best_layout(mask.shape, np.flatnonzero(mask))
+    assert 8 * len(written(mask, layout)) < 1.02 * entropy(mask[:40, :256]) + 19 + 8
+
+
+def test_a_corner_beyond_the_matrix_is_refused():
+    mask = random_mask(5, 8, 10)
+    with pytest.raises(CodecError, match="leave their tensor"):
+        code_positions(Decoder(b"\xff"), mask.shape, 10, 8)

@@ -20,10 +20,10 @@ class Hand(nn.Module):
     def __init__(self):
         super().__init__()
         self.first, self.second = nn.Linear(4, 3, bias=False), nn.Conv2d(4, 2, 1)
-        self.register_buffer("scale", torch.arange(1.0, 5.0))
+        self.register_buffer("scale", torch.tensor([0.1, 0.2, 0.3, 0.7]))
         with torch.no_grad():
-            self.first.weight.zero_()[0, :3] = torch.tensor([1.0, -2.0, 3.0])
-            self.second.weight.zero_()[1, 3] = 5.0
+            self.first.weight.zero_()[0, :3] = torch.tensor([0.1, -2.3, 3.7])
+            self.second.weight.zero_()[1, 3] = 0.7
 
 
 def test_the_count_is_the_one_by_hand():
@@ -101,7 +101,7 @@ def test_sparse_vectors_count_among_the_biases():
     model = nn.LayerNorm(200)
     nn.init.zeros_(model.weight)
     nn.init.zeros_(model.bias)
-    model.weight.data[17] = 1
+    model.weight.data[17] = 0.1
     ladder = storage.ladder(model)
     assert (ladder.weights, ladder.values, ladder.positions) == (0, 0, 0)
     assert 32 + 7 <= ladder.biases <= 32 + 16
