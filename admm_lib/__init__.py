@@ -11,17 +11,18 @@ from .constraints import Constraint, OneOf, Sparse
 from .distillation import Teacher
 from .evaluation import evaluate
 from .importance import fisher
+from .intersection import Both
 from .parametrizations import bake
 from .quantization import Binary, Clusters, Levels, PowerOfTwo, Ternary
 from .schedules import geometric
-from .shrink import expand, shrink
+from .shrink import expand, pack, shrink
 from .training import DivergenceError, fit
 
 __version__ = "0.1.0.dev0"
 __all__ = [
-    "ADMM", "Binary", "Clusters", "CodecError", "Constraint", "DivergenceError", "Levels", "OneOf",
+    "ADMM", "Binary", "Both", "Clusters", "CodecError", "Constraint", "DivergenceError", "Levels", "OneOf",
     "PowerOfTwo", "Residuals", "Sparse", "Teacher", "Ternary", "bake", "data", "evaluate", "expand",
-    "fisher", "fit", "geometric", "load", "models", "save", "shrink", "storage", "suggest",
+    "fisher", "fit", "geometric", "load", "models", "pack", "save", "shrink", "storage", "suggest",
 ]  # fmt: skip
 
 

@@ -33,9 +33,9 @@ class _Grain(NamedTuple):
         most = math.ldexp(info.max, -exponent) if exponent > 0 else math.inf
         return cls(digits, math.ldexp(info.tiny * info.eps, -exponent), most)
 
-    def step(self, q: float, largest: int) -> float:
-        """The number closest to q of which all multiples up to `largest` can be held exactly."""
-        digits = max(1, min(24, self.digits) - (largest - 1).bit_length())
+    def step(self, q: float, largest: int, most: int) -> float:
+        """The number closest to q, of up to `most` digits, whose multiples up to `largest` are all exact."""
+        digits = max(1, min(most, self.digits - (largest - 1).bit_length()))
         unit = max(math.ldexp(1.0, math.frexp(q)[1] - digits), self.least)
         return max(round(q / unit), 1) * unit
 
@@ -125,18 +125,25 @@ class Levels(_FewValues):
     The projection finds q > 0 with the least squared error (`levels.best_step`, which says how surely),
     rounded so that all levels are exact in the weight's dtype (in float32 to one part in 2^(25-bits), in
     bfloat16 only in 2^(9-bits)), and takes each weight to its nearest level, from halfway to the one nearer
-    to zero. Raises ValueError for bits outside 1 to 8 and an unknown `per`. Source: 1811.01907, Section 3;
-    no level is zero, because zeros are what pruning made.
+    to zero. With `digits`, q has that many significant bits at most, which makes a file shorter. Raises
+    ValueError for bits outside 1 to 8, digits outside 1 to 24 and an unknown `per`. Source: 1811.01907,
+    Section 3; no level is zero, because zeros are what pruning made.
     """
 
     bits: int
     per: str = "layer"
+    digits: int = 24
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if type(self.digits) is not int or not 1 <= self.digits <= 24:
+            raise ValueError(f"digits is a whole number from 1 to 24, but is {self.digits!r}")
 
     def _snap(self, values: np.ndarray, grain: _Grain) -> np.ndarray:
         m, count = np.abs(values), 2 ** (self.bits - 1)
-        if levels.are_multiples(m, count):
+        if self.digits == 24 and levels.are_multiples(m, count):
             return values
-        q = grain.step(levels.best_step(m, count), count)
+        q = grain.step(levels.best_step(m, count), count, self.digits)
         labels = np.clip(np.ceil(m / q - 0.5), 1, count)
         if q * labels.max() > grain.most:  # rounded up, beyond the dtype's largest number
             labels = np.minimum(labels, grain.most // q)

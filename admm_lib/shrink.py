@@ -94,6 +94,22 @@ def expand(small: nn.Sequential, model: nn.Sequential) -> None:
         target.copy_(value)
 
 
+@torch.no_grad()
+def pack(model: nn.Sequential) -> nn.Sequential:
+    """The same function with its live units first, and zeros for all that `shrink` drops; in place.
+
+    The order of a layer's units means nothing, and a file says where weights are with fewer bits when they
+    all lie in one corner of each matrix. Returns the model. Raises ValueError as `shrink` and `expand` do.
+    """
+    small = shrink(model)
+    bake(model)
+    for path, kept in small.kept_units.items():
+        first = [None if each is None else torch.arange(len(each)) for each in (kept.outputs, kept.inputs)]
+        small.kept_units[path] = Kept(kept.shape, *first)
+    expand(small, model)
+    return model
+
+
 def _parts(model: nn.Module) -> dict[str, nn.Module]:
     """The modules by path, in the order they are run, all of them understood."""
     parts = {}

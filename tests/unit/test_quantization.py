@@ -277,3 +277,20 @@ def test_pruned_weights_stay_pruned_under_clusters():
     admm.finalize()
     assert int(model[0].weight.count_nonzero()) == 10
     assert len(model[0].weight[model[0].weight != 0].unique()) <= 4
+
+
+@pytest.mark.parametrize("digits", [1, 3, 7])
+def test_a_step_of_few_digits_is_the_nearest_such(digits):
+    weight = torch.randn(400, generator=torch.Generator().manual_seed(digits)) * 0.03
+    free, short = (al.Levels(3, digits=each).project(weight) for each in (24, digits))
+    q, q_free = (float(each.abs().min()) for each in (short, free))
+    mantissa = math.frexp(q)[0] * 2**digits
+    assert mantissa == int(mantissa)
+    assert abs(q - q_free) <= q_free * 2**-digits
+    assert torch.equal(al.Levels(3, digits=digits).project(short), short)
+
+
+@pytest.mark.parametrize("digits", [0, 25, 7.0])
+def test_digits_out_of_range_are_refused(digits):
+    with pytest.raises(ValueError, match="digits is a whole number from 1 to 24"):
+        al.Levels(3, digits=digits)

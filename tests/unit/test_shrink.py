@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 from admm_lib import bake, models
 from admm_lib.parametrizations import Constant, Mask, hold, mask_of, original
 from admm_lib.projections import top_k
-from admm_lib.shrink import expand, shrink
+from admm_lib.shrink import expand, pack, shrink
 
 often = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -796,3 +796,28 @@ def test_weights_used_twice_are_refused():
     for model in (nn.Sequential(block, block), nn.Sequential(first, second), nn.Sequential(norm, norm)):
         with pytest.raises(ValueError, match="a layer or a parameter is used twice"):
             shrink(model)
+
+
+def test_pack_puts_live_units_first_and_changes_nothing_else():
+    model = models.create("lenet5", seed=0)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, keep in (("conv1", 8), ("conv2", 16), ("fc1", 40)):
+            layer = getattr(model, name)
+            layer.weight[torch.randperm(len(layer.weight), generator=generator)[keep:]] = 0
+        for layer in layers(model):
+            layer.weight[torch.rand(layer.weight.shape, generator=generator) < 0.5] = 0
+    x = torch.randn(20, 1, 28, 28, generator=generator)
+    before = model(x)
+    assert pack(model) is model
+    torch.testing.assert_close(model(x), before, rtol=1e-4, atol=1e-5)
+    assert not model.conv1.weight[8:].any()
+    assert not model.conv2.weight[16:].any()
+    assert not model.conv2.weight[:, 8:].any()
+    assert not model.fc1.weight[40:].any()
+    assert not model.fc1.weight[:, 16 * 16 :].any()
+    assert not model.fc2.weight[:, 40:].any()
+    assert model.conv1.weight[:8].flatten(1).any(1).all()
+    packed = {name: value.clone() for name, value in model.state_dict().items()}
+    pack(model)
+    assert all(torch.equal(value, packed[name]) for name, value in model.state_dict().items())
