@@ -25,7 +25,7 @@ ROOT    := $(if $(filter 0,$(shell id -u)),--allow-root)
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run lab test test-rest test-full bench records table notebooks lint clean
+.PHONY: help setup run lab test test-rest test-full bench records records-reencode table notebooks lint clean
 
 help:
 	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
@@ -64,6 +64,10 @@ bench: $(STAMP)
 # resumed by the next. New recipes are recorded by: .venv/bin/admm run data/recipes/NAME.yaml
 records: $(STAMP)
 	$(BIN)/python -m admm_lib run --home build/records $(sort $(wildcard data/recipes/*.yaml)) $(ARGS)
+
+# Writes the files of the records in today's format where that is smaller; nothing is trained.
+records-reencode: $(STAMP)
+	$(BIN)/python -m admm_lib reencode $(ARGS)
 
 # Writes the table of today's records into README.md.
 table: $(STAMP)

@@ -1,4 +1,4 @@
-"""The command line: `admm notebooks`, `admm run RECIPE...`, `admm study STUDY...`, `admm table`."""
+"""The command line: admm notebooks, run RECIPE..., study STUDY..., reencode, table."""
 
 import argparse
 import ast
@@ -57,6 +57,10 @@ def _parser() -> argparse.ArgumentParser:
                        help="instead of the study's seeds; may be repeated")  # fmt: skip
     study.set_defaults(command=_study)
 
+    again = commands.add_parser("reencode", help="write the records' files in today's format, if smaller")
+    again.add_argument("names", nargs="*", metavar="RECORD", help="default: all")
+    again.set_defaults(command=_reencode)
+
     table = commands.add_parser("table", help="print the results table made from the records")
     table.add_argument("--readme", action="store_true", help="write it into README.md as well")
     table.set_defaults(command=_table)
@@ -102,6 +106,13 @@ def _study(options: argparse.Namespace) -> int:
 
     for path in options.studies:
         studies.run(path, options.seeds, report=print)
+    return 0
+
+
+def _reencode(options: argparse.Namespace) -> int:
+    from . import pipelines
+
+    pipelines.reencode(options.names, report=print)
     return 0
 
 

@@ -18,9 +18,10 @@ from .admm import ADMM, Key
 from .allocation import prunable
 from .constraints import Constraint, Sparse
 from .distillation import Teacher
+from .intersection import Both
 from .models import with_dropout
 from .names import resolve
-from .parametrizations import Mask, bake, hold
+from .parametrizations import Mask, bake, hold, original
 from .recipes import Recipe
 from .rivals import SHARES, freeze_nearest, straight_through
 from .schedules import geometric
@@ -64,7 +65,7 @@ def of_step(recipe: Recipe, step: dict[str, dict]) -> list[Stage]:
     """
     shared = _shared(recipe) | ({"distill": recipe["distill"]} if "distill" in recipe else {})
     shared |= {name: step[name] for name in recipes.BUDGETS if name in step}
-    if "finish" in recipe:
+    if "finish" in recipe and "sets" in step:
         open_end = {"finish": recipe["finish"]}  # what comes next, so that nothing is projected before
         first = Stage("admm", shared | step["admm"] | open_end)
         return [first, Stage(recipe["finish"], shared | step["retrain"])]
@@ -130,26 +131,29 @@ class Runner:
         """
         settings, admm, trained = stage.settings, None, network
         before = sum(each.stage.settings["epochs"] for each in path)
-        sets = recipes.sets(settings, network) if stage.name not in ("dense", "retrain") else {}
+        few = recipes.few_values(settings)
         _hold_zeros(network)
-        _hold_values([each.stage for each in path], stage, network)
-        if stage.name in ("magnitude", "snap"):
-            ADMM(network, sets).finalize()
-        elif stage.name == "straight-through":
-            straight_through(network, sets)
+        if stage.name == "magnitude":
+            ADMM(network, recipes.prune_sets(settings, network)).finalize()
         if "dropout" in settings:
             trained = with_dropout(network, settings["dropout"])
         elif settings.get("shrink"):
             trained = shrink(network)
-        if stage.name == "admm":
+        _hold_values([each.stage for each in path], stage, trained)
+        if stage.name == "snap":
+            ADMM(trained, few).finalize()
+        elif stage.name == "straight-through":
+            straight_through(trained, few)
+        elif stage.name == "admm":
             growth = settings.get("rho_growth")  # or else `balance` moves rho
             schedule = growth and geometric(1, growth, settings["epochs"])
-            fitted = {key: _fitted(each, key, trained) for key, each in sets.items()}
+            sets = recipes.sets(settings, network).items()
+            fitted = {key: _fitted(each, key, trained) for key, each in sets}
             admm = ADMM(trained, fitted, settings["rho"], schedule, settings.get("balance"))
         history: list[Epoch] = []
         for share, epochs in _shares(stage):
             if stage.name == "incremental":
-                freeze_nearest(network, sets, share)
+                freeze_nearest(trained, few, share)
             history += fit(
                 trained,
                 self.images,
@@ -166,7 +170,10 @@ class Runner:
             )
         if admm is not None and "finish" not in settings:
             admm.finalize()
+        elif admm is not None and "keep" in settings:
+            _prune_as_projected(admm, trained)
         if settings.get("shrink"):
+            bake(trained)  # before the masks of `network` are looked at, so that all of it is projected
             expand(trained, network)
         bake(network)
         return history
@@ -187,7 +194,7 @@ def _hold_values(before: list[Stage], stage: Stage, network: nn.Module) -> None:
     """
     done = {}
     for each in [*before, stage] if stage.name == "retrain" else before:
-        done |= recipes.sets(each.settings, network) if "sets" in each.settings else {}
+        done |= recipes.few_values(each.settings)
     anew = stage.settings.get("sets", {}) if stage.name != "retrain" else {}
     for name in done.keys() - anew.keys():
         owner = resolve(network, name)
@@ -203,8 +210,21 @@ def _hold_zeros(network: nn.Module) -> None:
             hold(*resolve(network, name), weight.clone(), Mask(weight != 0))
 
 
-def _fitted(each: Constraint, key: Key, network: nn.Module) -> Constraint:
+@torch.no_grad()
+def _prune_as_projected(admm: ADMM, network: nn.Module) -> None:
+    """Zero what ADMM's projection prunes, and leave the values of the rest to the stage that follows."""
+    with admm.projected():
+        kept = {name: weight != 0 for name, weight in prunable(network).items()}
+    for name, mask in kept.items():
+        original(*resolve(network, name)).masked_fill_(~mask, 0)
+
+
+def _fitted(each: Constraint | Sequence[Constraint], key: Key, network: nn.Module) -> Any:
     """The set, or all there is where shrinking has left a layer with less than its budget."""
+    if isinstance(each, list):
+        return [_fitted(one, key, network) for one in each]
+    if isinstance(each, Both):
+        return replace(each, sparse=_fitted(each.sparse, key, network))
     if not isinstance(each, Sparse):
         return each
     shapes = [getattr(*resolve(network, name)).shape for name in ([key] if isinstance(key, str) else key)]

@@ -1,23 +1,14 @@
-"""Recipes, data/recipes/NAME.yaml: what a full run does, checked whole before any work.
+"""The fields of a recipe, and what they mean: its steps, their sets, their epochs."""
 
-A recipe is committed before its final seeds are run. Its choices were made on validation images; where one
-was not, the recipe's own comment says where it comes from.
-"""
-
-import math
-from collections.abc import Iterator
-from itertools import chain
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-import yaml
 from torch import nn
 
-from . import allocation, models, quantization
-from .admm import Key
-from .constraints import Constraint, Sparse
-from .names import resolve
-from .rivals import SHARES
+from .. import allocation, models, quantization
+from ..admm import Key
+from ..constraints import Constraint, Sparse
+from ..intersection import Both
 
 Recipe = dict[str, Any]
 
@@ -28,9 +19,12 @@ FIELDS: dict[str, type] = {
 }  # fmt: skip
 # Fields of a one-shot recipe itself, or of each of its `steps`: two stages of training, and either budgets,
 # `keep` of groups seen as `by` says, or a rule that allocates them when the weights are there, or `sets` of
-# few values, each as {set: levels, bits: 3}.
+# few values, each as {set: levels, bits: 3}; or keep and sets, `joint` as one of JOINT says.
 STEP: dict[str, type] = {"admm": dict, "retrain": dict}
-BUDGETS: dict[str, type] = {"keep": dict, "by": str, "allocation": dict, "sets": dict}
+BUDGETS: dict[str, type] = {"keep": dict, "by": str, "allocation": dict, "sets": dict, "joint": str}
+# What ADMM does under both: one pair of variables, for the intersection; a pair for each; or it prunes
+# alone, and what it leaves takes on few values afterwards, as in layers that had been quantized before.
+JOINT = ("intersection", "pairs", "pruning")
 FEW_VALUES: dict[str, type] = {
     "clusters": quantization.Clusters, "levels": quantization.Levels, "powers": quantization.PowerOfTwo,
     "ternary": quantization.Ternary, "binary": quantization.Binary,
@@ -66,21 +60,6 @@ SPECIAL: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
-def read(path: str | Path) -> Recipe:
-    """A recipe, checked whole before any work: fields, types, names, layers and budgets.
-
-    Raises FileNotFoundError, or ValueError naming the file, the field and the remedy.
-    """
-    path = Path(path)
-    try:
-        recipe = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path.name} is not YAML: {' '.join(str(error).split())}") from None
-    for problem in _problems(recipe, path.stem):
-        raise ValueError(f"{path.name}: {problem}")
-    return recipe
-
-
 def steps(recipe: Recipe) -> list[dict[str, dict]]:
     """The steps of pruning, each with its budgets, `admm` and `retrain`; the recipe itself is the only one
     of a one-shot recipe.
@@ -91,23 +70,45 @@ def steps(recipe: Recipe) -> list[dict[str, dict]]:
 
 def prunes(recipe: Recipe) -> bool:
     """Whether any step prunes; where none does, weights are quantized alone."""
-    return any("sets" not in step for step in steps(recipe))
+    return any("keep" in step or "allocation" in step for step in steps(recipe))
 
 
-def sets(step: dict[str, Any], network: nn.Module) -> dict[Key, Constraint]:
-    """The sets of a step: its budgets, what its rule allocates on the weights of `network`, or its `sets`."""
-    if "sets" in step:
-        return {name: _few_values(each) for name, each in step["sets"].items()}
+def sets(step: dict[str, Any], network: nn.Module) -> dict[Key, Constraint | Sequence[Constraint]]:
+    """The sets of a step for ADMM: its budgets, what its rule allocates on the weights of `network`, its
+    `sets`, or both, joined as it says.
+    """
+    budgets, few = prune_sets(step, network), few_values(step)
+    match step.get("joint"):
+        case "intersection":
+            return budgets | {
+                name: Both(budgets[name], each) if name in budgets else each for name, each in few.items()
+            }
+        case "pairs":
+            return budgets | {
+                name: [budgets[name], each] if name in budgets else each for name, each in few.items()
+            }
+        case "pruning":
+            return budgets
+    return budgets or few
+
+
+def prune_sets(step: dict[str, Any], network: nn.Module) -> dict[Key, Sparse]:
+    """The budgets of a step, given or allocated on the weights of `network`; none where it prunes nothing."""
     if "allocation" in step:
         return allocation.RULES[step["allocation"]["rule"]](network, step["allocation"]["ratio"])
-    return {name: Sparse(keep=keep, by=step.get("by", "element")) for name, keep in step["keep"].items()}
+    budgets = step.get("keep", {})
+    return {name: Sparse(keep=keep, by=step.get("by", "element")) for name, keep in budgets.items()}
 
 
-def _few_values(each: dict[str, Any]) -> Constraint:
-    arguments = {name: value for name, value in each.items() if name != "set"}
-    if each["set"] not in FEW_VALUES:
-        raise ValueError(f"set must be one of {', '.join(FEW_VALUES)}, but is {each['set']!r}")
-    return FEW_VALUES[each["set"]](**arguments)
+def few_values(step: dict[str, Any]) -> dict[str, Constraint]:
+    """The `sets` of a step by layer; none where it quantizes nothing. ValueError for an unknown set."""
+    found = {}
+    for name, each in step.get("sets", {}).items():
+        if each["set"] not in FEW_VALUES:
+            raise ValueError(f"set must be one of {', '.join(FEW_VALUES)}, but is {each['set']!r}")
+        arguments = {key: value for key, value in each.items() if key != "set"}
+        found[name] = FEW_VALUES[each["set"]](**arguments)
+    return found
 
 
 def epochs(recipe: Recipe) -> int:
@@ -118,186 +119,3 @@ def epochs(recipe: Recipe) -> int:
     each = [step["admm"]["epochs"] + step["retrain"]["epochs"] for step in steps(recipe)]
     width = recipe.get("search", {"width": len(each)})["width"]
     return recipe["dense"]["epochs"] + sum(each[:width]) + width * sum(each[width:])
-
-
-def _problems(recipe: object, stem: str) -> Iterator[str]:
-    """What is wrong with a recipe; each line may rely on the ones before it being in order."""
-    if not isinstance(recipe, dict):
-        yield "a recipe is a mapping of fields"
-    yield from _misfielded(recipe, FIELDS if "steps" in recipe else FIELDS | STEP, OPTIONAL)
-    if both := [name for name in (*BUDGETS, *STEP) if name in recipe and "steps" in recipe]:
-        yield f"{both[0]} belongs into each of the steps, not beside them"
-    yield from _misnumbered(recipe)
-    if recipe["name"] != stem:
-        yield f"name is {recipe['name']!r}, but must be the file's, {stem!r}"
-    for name, known in CHOICES.items():
-        if recipe[name] not in known:
-            yield f"{name} must be one of {', '.join(known)}, but is {recipe[name]!r}"
-    if recipe["track"] not in (f"from-{recipe['model']}", "free"):
-        yield f"track must be from-{recipe['model']} or free, but is {recipe['track']!r}"
-    yield from _misstaged(recipe)
-    if "dropout" in recipe["dense"]:
-        yield from _misdropped(recipe["model"], recipe["dense"]["dropout"])
-    if "finish" in recipe and (recipe["method"] != "admm" or recipe["finish"] not in FINISHES):
-        yield f"finish is {' or '.join(FINISHES)}, after method admm, but is {recipe['finish']!r}"
-    yield from _misstepped(recipe)
-    if "search" in recipe and len(steps(recipe)) <= recipe["search"]["width"]:
-        yield "search: width models are pruned first, and then one step at least; add steps or lower width"
-
-
-def _misfielded(found: Recipe, needed: dict[str, type], allowed: dict[str, type]) -> Iterator[str]:
-    """What is wrong with the fields of a mapping."""
-    known = needed | allowed
-    for name in sorted(needed.keys() | found.keys()):
-        if name not in known:
-            yield f"unknown field {name!r}; the fields are {', '.join(known)}"
-        if name not in found:
-            yield f"the field {name!r} is missing"
-        if not isinstance(found[name], known[name]):
-            yield f"{name} must be a {known[name].__name__}, but is {found[name]!r}"
-
-
-def _misstepped(recipe: Recipe) -> Iterator[str]:
-    """What is wrong with the steps: their form, or a budget above what the ones before leave."""
-    if not steps(recipe):
-        yield "steps names no step"
-    network = models.create(recipe["model"], seed=0)
-    left = allocation.Left(network)
-    few: set[str] = set()  # the layers that have been quantized
-    for number, step in enumerate(steps(recipe), 1):
-        where = f"step {number}: " if "steps" in recipe else ""
-        found = _misformed(step, network), _mismatched(step, recipe, few)
-        for problem in chain(*found, _overfull(step, network, left)):
-            yield where + problem
-        few |= set(step.get("sets", ()))
-
-
-def _overfull(step: Recipe, network: nn.Module, left: allocation.Left) -> Iterator[str]:
-    """What is wrong with a step's budgets after those that leave `left`, which is lowered by them."""
-    budgets = _known(step, network)
-    remedy = "raise the ratio" if "allocation" in step else "lower it, or leave it out"
-    for key, each in budgets.items():
-        if each.keep > (most := left.most(key, each.by)):
-            what = key if isinstance(key, str) else "the network"
-            yield f"{what} keeps {each.keep} {each.things}, but the steps before leave {most}: {remedy}"
-    for key, each in budgets.items():
-        left.lower(key, each)
-
-
-def _known(step: Recipe, network: nn.Module) -> dict[Key, Sparse]:
-    """The budgets of a step, as far as they are known before the weights are there."""
-    if "allocation" not in step:
-        return sets(step, network) if "keep" in step else {}
-    rule, ratio = (step["allocation"][name] for name in ("rule", "ratio"))
-    layers = {} if rule in allocation.LOOKING else sets(step, network)
-    return allocation.together(network, ratio) | layers
-
-
-def _mismatched(step: Recipe, recipe: Recipe, few: set[str]) -> Iterator[str]:
-    """What is wrong with a step under its method, or after the layers `few` were quantized."""
-    method = recipe.get("finish", recipe["method"])
-    if method in ("snap", "incremental", "straight-through") and "sets" not in step:
-        yield f"method {method} quantizes: give sets"
-    spent = step["retrain"]["epochs"] + (0 if "finish" in recipe else step["admm"]["epochs"])
-    if method == "incremental" and spent < len(SHARES):
-        yield f"incremental has {len(SHARES)} parts: give it as many epochs, not {spent}"
-    if method in ("incremental", "straight-through") and any("per" in each for each in step["sets"].values()):
-        yield f"method {method} finds levels for whole layers: leave per out"
-    if (few or "sets" in step) and any(step[stage].get("shrink") for stage in STEP):
-        yield "shrink is for pruned networks: leave it out once a layer is quantized"
-    if odd := few & set(step.get("keep", few if "allocation" in step else ())):
-        yield f"{min(odd)} is quantized already: prune first, and quantize then"
-
-
-def _misformed(step: object, network: nn.Module) -> Iterator[str]:
-    """What is wrong with one step by itself."""
-    if not isinstance(step, dict):
-        yield f"a step is a mapping of {', '.join((*BUDGETS, *STEP))}, not {step!r}"
-    yield from _misfielded(step, STEP, BUDGETS)
-    yield from _misstaged(step)
-    if len({"keep", "allocation", "sets"} & set(step)) != 1:
-        yield "give either keep, a budget for each layer, or allocation, a rule and a ratio, or sets"
-    yield from _misallocated(step, network) if "allocation" in step else _misfits(step, network)
-
-
-def _misstaged(found: Recipe) -> Iterator[str]:
-    """What is wrong with the stages of training."""
-    for stage, fields in STAGES.items():
-        if stage not in found:
-            continue
-        given = {name: value for name, value in found[stage].items() if name not in SPECIAL.get(stage, ())}
-        if set(given) != set(fields):
-            yield f"{stage} needs exactly {', '.join(fields)}, but has {', '.join(given) or 'nothing'}"
-        pace = {name: value for name, value in found[stage].items() if name in ("rho_growth", "balance")}
-        if stage == "admm" and len(pace) != 1:
-            yield "admm needs either rho_growth or balance, to say how rho moves"
-        for name, value in (given | pace).items():
-            if name == "rule":
-                continue
-            kinds = (int,) if name in ("epochs", "width") else (int, float)
-            if type(value) not in kinds or not 0 < value < math.inf:
-                yield f"{stage}: {name} must be a positive number, but is {value!r}"
-            elif name == "weight" and value > 1:
-                yield f"{stage}: weight is the teacher's share of the loss, at most 1, but is {value!r}"
-        if not pace.get("balance", 2) > 1:
-            yield f"admm: balance is a ratio of residuals above 1, but is {pace['balance']!r}"
-        if found[stage].get("precision", CHOICES["precision"][0]) not in CHOICES["precision"]:
-            known = ", ".join(CHOICES["precision"])
-            yield f"{stage}: precision must be one of {known}, but is {found[stage]['precision']!r}"
-        if type(found[stage].get("shrink", True)) is not bool:
-            yield f"{stage}: shrink must be true or false, but is {found[stage]['shrink']!r}"
-
-
-def _misdropped(model: str, shares: object) -> Iterator[str]:
-    """What is wrong with the shares that the dense network drops."""
-    if not isinstance(shares, dict) or not all(isinstance(p, int | float) for p in shares.values()):
-        yield f"dense: dropout maps layers to the share of their inputs that is dropped, not {shares!r}"
-    try:
-        models.with_dropout(models.create(model, seed=0), shares)
-    except ValueError as error:
-        yield f"dense: {error}"
-
-
-def _misnumbered(recipe: Recipe) -> Iterator[str]:
-    """What is wrong with seeds and sizes."""
-    seeds = recipe["seeds"]
-    whole = all(type(seed) is int and seed >= FIRST_SEED for seed in seeds)
-    if not seeds or not whole or len(set(seeds)) < len(seeds):
-        yield f"seeds must be different whole numbers from {FIRST_SEED} on (lower ones tune), not {seeds}"
-    if recipe["batch_size"] < 1 or recipe["shift_pixels"] < 0:
-        yield "batch_size must be 1 or more, and shift_pixels 0 or more"
-
-
-def _misfits(step: Recipe, network: nn.Module) -> Iterator[str]:
-    """What is wrong with the budgets, or with the sets."""
-    field = "keep" if "keep" in step else "sets"
-    if not step[field]:
-        yield f"{field} names no layer"
-    given = step.get("sets", {}).items()
-    if odd := [name for name, each in given if not isinstance(each, dict) or "set" not in each]:
-        yield f"sets: {odd[0]} needs a set, as in {{set: levels, bits: 3}}"
-    if "sets" in step and "by" in step:
-        yield "sets are of single weights, so that by= has no place beside them"
-    for name, keep in step.get("keep", {}).items():
-        if type(keep) is not int or keep < 1:
-            yield f"keep: {name} needs a whole number, 1 or more, not {keep!r}"
-    try:
-        for name, each in sets(step, network).items():
-            each.check(getattr(*resolve(network, name)).shape, name)
-            if "keep" in step and name not in allocation.prunable(network):
-                yield f"keep: {name} has fewer than two dimensions, and is not pruned: leave it out"
-    except (ValueError, TypeError) as error:
-        yield str(error)
-
-
-def _misallocated(step: Recipe, network: nn.Module) -> Iterator[str]:
-    """What is wrong with the rule that allocates the budgets."""
-    rule = step["allocation"]["rule"]
-    if not isinstance(rule, str) or rule not in allocation.RULES:
-        yield f"allocation: rule must be one of {', '.join(allocation.RULES)}, but is {rule!r}"
-    if "by" in step:
-        yield "allocation: rules count single weights, so that by= has no place beside them"
-    try:
-        _known(step, network)
-    except ValueError as error:
-        yield f"allocation: {error}"

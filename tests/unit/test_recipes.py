@@ -1,7 +1,7 @@
 """Recipes are checked whole before work starts."""
 
 import pytest
-from unit.tiny import STEP, TINY, allocated, quantized, stepped, written
+from unit.tiny import STEP, TINY, allocated, joined, quantized, stepped, written
 
 from admm_lib import data, recipes
 
@@ -32,7 +32,7 @@ from admm_lib import data, recipes
         ({"admm": {"epochs": 2}}, "admm needs exactly"),
         ({"steps": []}, "keep belongs into each of the steps"),
         ({"keep": None, "admm": None, "retrain": None, "steps": []}, "steps names no step"),
-        (stepped(7), "step 1: a step is a mapping of keep, by, allocation, sets, admm, retrain, not 7"),
+        (stepped(7), "step 1: a step is a mapping of keep, by, allocation, sets, joint, admm, .*, not 7"),
         (stepped({"keep": {}}), "step 1: the field 'admm' is missing"),
         (stepped(STEP, {**STEP, "lr": 1}), "step 2: unknown field 'lr'"),
         ({"keep": None}, "give either keep, .* or allocation"),
@@ -51,17 +51,19 @@ from admm_lib import data, recipes
         (quantized({"fc1.weight": {"set": "binary", "bits": 1}}), "unexpected keyword argument 'bits'"),
         (quantized({"fc11.weight": {"set": "binary"}}), "did you mean 'fc1.weight'"),
         ({**quantized({"fc1.weight": {"set": "binary"}}), "by": "filter"}, "by= has no place beside them"),
-        (
-            {
-                **quantized({"fc1.weight": {"set": "binary"}}),
-                "retrain": {"epochs": 2, "lr": 1, "shrink": True},
-            },
-            "shrink is for pruned networks",
-        ),
+        ({"joint": "pairs"}, "keep and sets need joint beside them, and it needs both"),
+        (joined(None), "keep and sets need joint beside them, and it needs both"),
+        (joined("twice"), "joint must be one of intersection, pairs, pruning, but is 'twice'"),
+        (joined("pruning"), "joint: pruning leaves the values to finish: give that, incremental or straight"),
+        ({**joined("pairs"), "method": "magnitude"}, "joint is what ADMM does under both"),
+        ({**joined("pairs"), "keep": {}}, "keep names no layer"),
+        ({**joined("intersection"), "sets": {"fc1.weight": {"set": "levels", "bits": 9}}}, "bits is a whole"),
+        (joined("intersection", {"set": "levels", "bits": 2, "digits": 0}), "digits is a whole number"),
+        (joined("intersection", {"set": "binary", "per": "channel"}), 'not per="channel"'),
         (quantized({"fc1.weight": 7}), "fc1.weight needs a set"),
         (quantized({"fc1.weight": {"set": "clusters", "bits": 2, "seed": "x"}}), "seed is a whole number"),
         ({"method": "incremental"}, "method incremental quantizes: give sets"),
-        ({"finish": "incremental"}, "method incremental quantizes: give sets"),
+        ({"finish": "incremental"}, "finish is for weights that become quantized: give sets"),
         ({"finish": "snap"}, "finish is incremental or straight-through, after method admm, but is 'snap'"),
         (
             {**quantized({"fc1.weight": {"set": "binary"}}), "method": "snap", "finish": "incremental"},
@@ -84,7 +86,7 @@ from admm_lib import data, recipes
         ),
         (
             stepped({**STEP, "keep": None, "sets": {"fc1.weight": {"set": "binary"}}}, STEP),
-            "step 2: fc1.weight is quantized already: prune first",
+            "step 2: fc1.weight is quantized already: give it its set in this step",
         ),
         ({"by": "row"}, "unknown view by='row'"),
         ({"by": "filter", "keep": {"fc1.weight": 301}}, "keep=301 is more than its 300 filters"),

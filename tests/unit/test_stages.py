@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from unit.tiny import STEP, TINY, quantized, stepped, trained, written
+from unit.tiny import STEP, TINY, joined, quantized, stepped, trained, written
 
 import admm_lib as al
 from admm_lib import data, recipes, stages
@@ -349,6 +349,37 @@ def test_pruned_then_clustered_keeps_both(elsewhere):
         weight = network.get_parameter(name)
         assert int(weight.count_nonzero()) == STEP["keep"][name]
         assert len(weight[weight != 0].unique()) <= 4
+
+
+@pytest.mark.parametrize("finish", [None, "straight-through"])
+@pytest.mark.parametrize("joint", ["intersection", "pairs"])
+def test_a_joint_step_prunes_and_quantizes_also_when_shrunk(elsewhere, joint, finish):
+    narrow = {**STEP, "keep": {"fc1.weight": 30, "fc2.weight": 20}, "by": "filter"}
+    both = {**STEP, **joined(joint)}
+    both["sets"] = both["sets"] | {"fc1.bias": {"set": "levels", "bits": 3}}
+    both |= {name: {**STEP[name], "shrink": True} for name in ("admm", "retrain")}
+    recipe = recipes.read(written(elsewhere, **stepped(narrow, both), finish=finish))
+    *_, (network, _) = trained(recipe, 0, data.load("digits"))
+    assert len(network.fc1.bias[network.fc1.bias != 0].unique()) <= 8
+    for name in LAYERS:
+        weight = network.get_parameter(name)
+        assert 0 < int(weight.count_nonzero()) <= STEP["keep"][name]
+        assert len(weight[weight != 0].unique()) <= 4
+
+
+def test_quantized_first_and_pruned_then_it_ends_with_both(elsewhere):
+    few = joined("pruning")
+    first = {"sets": few["sets"], "admm": STEP["admm"], "retrain": STEP["retrain"]}
+    steps = stepped(first, {**STEP, **few})
+    recipe = recipes.read(written(elsewhere, **steps, finish="straight-through"))
+    _, _, (before, _), (between, _), (network, _) = trained(recipe, 0, data.load("digits"))
+    for name in LAYERS:
+        assert len(before.get_parameter(name).unique()) == 4
+        pruned, weight = between.get_parameter(name), network.get_parameter(name)
+        assert int(pruned.count_nonzero()) == STEP["keep"][name]
+        assert len(pruned.unique()) > 5  # pruned, and on no levels yet
+        assert torch.equal(pruned != 0, weight != 0)
+        assert len(weight.unique()) <= 5
 
 
 def test_a_killed_incremental_run_ends_as_one_that_was_not(elsewhere, monkeypatch):

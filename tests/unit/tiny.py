@@ -37,6 +37,12 @@ def quantized(sets):
     return {"keep": None, "sets": sets}
 
 
+def joined(joint, few=None):
+    """Budgets and sets of TINY's layers at once."""
+    few = few or {"set": "levels", "bits": 2}
+    return {"sets": dict.fromkeys(TINY["keep"], few), "joint": joint}
+
+
 def written(folder, **changes):
     """The file of TINY with these changes; None takes a field away."""
     recipe = {**TINY, **changes}
