@@ -7,7 +7,6 @@ norms, buffers) is counted together as `biases`. A tensor that two names share c
 import math
 from dataclasses import asdict, dataclass
 
-import numpy as np
 from torch import Tensor, nn
 
 from . import codec
@@ -83,7 +82,7 @@ class Ladder:
 def count(model: nn.Module) -> list[Layer]:
     """Weights and nonzeros per weight tensor, parametrized or not, in the model's order."""
     rows = []
-    for name, weight in _weights(model).items():
+    for name, weight in weights(model).items():
         nonzeros = int(weight.count_nonzero())
         ratio = weight.numel() / nonzeros if nonzeros else math.inf
         rows.append(Layer(name, weight.numel(), nonzeros, ratio))
@@ -122,65 +121,6 @@ def uniform(cells: int, nonzeros: int) -> float:
     return max(0.0, log / math.log(2))
 
 
-def bitmap(weight: Tensor) -> int:
-    """Positions as one bit per weight, in bits."""
-    return weight.numel()
-
-
-def csr(weight: Tensor) -> int:
-    """Positions as compressed sparse rows, in bits: a column per nonzero, a start per row, an end.
-
-    Each takes the fewest bits that hold its range; rows are outputs, columns all the rest.
-    """
-    rows, columns = weight.shape[0], math.prod(weight.shape[1:])
-    nonzeros = int(weight.count_nonzero())
-    return nonzeros * _width(columns) + (rows + 1) * _width(nonzeros + 1)
-
-
-def relative_index(weight: Tensor, index_bits: int, value_bits: int = DENSE_BITS) -> int:
-    """Positions as gaps of 1..2^index_bits in row-major order, in bits, filler zeros included.
-
-    A longer gap is bridged by filler zeros, each stored as an index and a value of its own. The
-    first gap counts from just before the first weight. Source: 1510.00149, Section 2, Figure 2.
-    """
-    if index_bits < 1:
-        raise ValueError(f"an index needs at least 1 bit, but index_bits is {index_bits}")
-    places = np.flatnonzero((weight.detach().reshape(-1) != 0).cpu().numpy())
-    gaps = np.diff(places, prepend=-1)
-    fillers = int(((gaps - 1) >> index_bits).sum())
-    return (len(places) + fillers) * index_bits + fillers * value_bits
-
-
-def best_relative_index(weight: Tensor, value_bits: int = DENSE_BITS) -> tuple[int, int]:
-    """The index width that makes `relative_index` smallest, and its bits."""
-    widths = range(1, max(1, weight.numel().bit_length()) + 1)
-    bits, width = min((relative_index(weight, width, value_bits), width) for width in widths)
-    return width, bits
-
-
-def position_baselines(model: nn.Module, value_bits: int = DENSE_BITS) -> dict[str, float]:
-    """Bits for the positions of all weights: by each baseline, and as the `.admm` file codes them.
-
-    `relative` has the paper's widths, 8 bits in convolutions and 5 in linear layers; `relative
-    best` the best width per tensor.
-    """
-    weights = _weights(model).values()
-    kept = [(weight.numel(), int(weight.count_nonzero())) for weight in weights]
-    return {
-        "bitmap": sum(map(bitmap, weights)),
-        "CSR": sum(map(csr, weights)),
-        "relative": sum(relative_index(w, 8 if w.dim() > 2 else 5, value_bits) for w in weights),
-        "relative best": sum(best_relative_index(weight, value_bits)[1] for weight in weights),
-        "uniform": sum(uniform(*each) for each in kept),
-        "file": codec.sections(model)["positions"],
-    }
-
-
-def _weights(model: nn.Module) -> dict[str, Tensor]:
+def weights(model: nn.Module) -> dict[str, Tensor]:
     """The tensors that count as weights, each once, whatever they are parametrized by."""
     return codec.weights(model, codec.plain_state(model))
-
-
-def _width(choices: int) -> int:
-    """The bits of a fixed-width number of 0..choices-1."""
-    return max(choices - 1, 0).bit_length()
