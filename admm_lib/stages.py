@@ -58,7 +58,7 @@ def dense(recipe: Recipe) -> Stage:
 def of_step(recipe: Recipe, step: dict[str, dict]) -> list[Stage]:
     """The stages of a step: ADMM and retraining, or the one stage of a rival, which gets the epochs of both.
 
-    "magnitude" and "snap", one thing under two names, project the weights at once and retrain;
+    "magnitude" (for budgets) and "snap" (for sets of few values) project the weights at once and retrain;
     "incremental" and "straight-through": see `rivals`. Either may also `finish` what ADMM began, in place of
     its projection. Sources: 1804.03294, Section 4 (ADMM); 1811.01907, Section 3.4 (ADMM, then incremental);
     1510.00149, Section 2 (magnitude).
