@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import admm_lib as al
 from admm_lib.parametrizations import Codebook, Scaled
 
-often = settings(max_examples=120, deadline=None, derandomize=True, database=None)
+often = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 FEW = [
     al.Levels(1), al.Levels(2), al.Levels(3), al.Clusters(1), al.Clusters(2), al.Binary(), al.PowerOfTwo(2),
     al.Ternary(),
