@@ -20,16 +20,16 @@ class Both:
     where l_i is the value nearest to it: the groups of the largest sum of positive g_i stay, at most `keep`.
     Support given, `few` projects what stays. The error falls in every round, to a local optimum, the best
     of several starts, since weights too small for any value are better left out, and what stays then has
-    better values. Where every weight that `sparse` keeps lies nearer to a value than to zero, one projection
-    after the other gives the same. Held as `few` holds it. Raises ValueError where `sparse` is no `Sparse`,
-    or `few` is one or moves zeros. Source: 1811.01907, Section 3.3 (both constraints at once).
+    better values. Held as `few` holds it. Raises ValueError where `sparse` is no `Sparse`, or `few` is one,
+    no set, or moves zeros. Source: 1811.01907, Section 3.3 (both constraints at once).
     """
 
     sparse: Sparse
     few: Constraint
 
     def __post_init__(self) -> None:
-        if not isinstance(self.sparse, Sparse) or isinstance(self.few, (Sparse, Both)):
+        few = isinstance(self.few, Constraint) and not isinstance(self.few, (type, Sparse, Both))
+        if not isinstance(self.sparse, Sparse) or not few:
             raise ValueError(
                 "Both takes a Sparse, then a set of few values: Both(Sparse(9), Levels(2))"
             )
@@ -44,23 +44,25 @@ class Both:
         self.few.check(shape, name)
 
     def project(self, weight: Tensor) -> Tensor:
-        """A tensor in both sets, nearer than one projection after the other; see the class."""
+        """In both sets, no farther than one projection after the other. ValueError for NaN or infinity."""
+        if not bool(weight.isfinite().all()):
+            raise ValueError("a weight that is NaN or infinite has no nearest value")
         budget = self.sparse.budget(groups.count(weight.shape, self.sparse.by))
         chosen = _candidates(weight, budget) if self.sparse.by == "element" else slice(None)
         part = weight[chosen]
         budget = min(budget, groups.count(part.shape, self.sparse.by))  # zeros are no candidates
         found = [self._from(part, keep, budget) for keep in _starts(budget)]
         result = torch.zeros_like(weight)
-        result[chosen] = min(found, key=lambda each: float((part - each).double().square().sum()))
+        result[chosen] = min(found, key=lambda each: _error(part, each))
         return result
 
     def _from(self, weight: Tensor, keep: int, budget: int) -> Tensor:
         """The end of the rounds that start from the `keep` largest groups."""
         best = self.few.project(Sparse(keep=keep, by=self.sparse.by).project(weight))
-        error = (weight - best).double().square().sum()
+        error = _error(weight, best)
         for _ in range(ROUNDS):
             nearer = self._improved(weight, best, budget)
-            less = (weight - nearer).double().square().sum()
+            less = _error(weight, nearer)
             if not less < error:
                 break
             best, error = nearer, less
@@ -72,7 +74,8 @@ class Both:
         if not len(values):
             return found
         nearest = projections.nearest_level(weight, values)
-        worth = (weight.square() - (weight - nearest).square()).clamp(min=0)
+        w, v = _scaled(weight, weight), _scaled(nearest, weight)
+        worth = (w.square() - (w - v).square()).clamp(min=0)
         norms = groups.norms(worth.sqrt(), self.sparse.by)
         kept = projections.top_k_mask(norms, budget) & (worth > 0)
         return self.few.project(torch.where(kept, weight, 0))
@@ -80,6 +83,18 @@ class Both:
     def hold(self, weight: Tensor) -> nn.Module:
         """As the set of few values holds it: zeros stay zero."""
         return self.few.hold(weight)
+
+
+def _scaled(tensor: Tensor, weight: Tensor) -> Tensor:
+    """In double precision, in units of the largest weight, so that squares neither overflow nor vanish."""
+    return tensor.double() / weight.double().abs().max()
+
+
+def _error(weight: Tensor, nearest: Tensor) -> float:
+    """The squared distance, in squares of the largest weight."""
+    if not bool(weight.any()):
+        return 0.0
+    return float((_scaled(weight, weight) - _scaled(nearest, weight)).square().sum())
 
 
 def _starts(budget: int) -> list[int]:

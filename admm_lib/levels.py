@@ -54,15 +54,28 @@ def _improved(
     return cross / square, -(cross**2) / square
 
 
-def are_multiples(magnitudes: np.ndarray, count: int) -> bool:
-    """Whether all are whole multiples, up to `count`, of one number; in exact arithmetic."""
+def are_multiples(magnitudes: np.ndarray, count: int, digits: int | None = None) -> bool:
+    """Whether all are whole multiples, up to `count`, of one number, of so many significant bits at most;
+    in exact arithmetic.
+    """
     distinct = np.unique(magnitudes)
     if len(distinct) > count:
         return False
     ratios = [each.as_integer_ratio() for each in distinct.tolist()]
     common = max(denominator for _, denominator in ratios)  # all are powers of two
     whole = [numerator * (common // denominator) for numerator, denominator in ratios]
-    return whole[-1] // math.gcd(*whole) <= count
+    greatest = math.gcd(*whole)  # the number is this, or a whole fraction of it
+    fractions = range(1, count // (whole[-1] // greatest) + 1)
+    return any(digits is None or _digits(greatest, each) <= digits for each in fractions)
+
+
+def _digits(whole: int, part: int) -> float:
+    """The significant bits of whole / part; infinitely many where it is no sum of powers of two."""
+    part //= part & -part
+    if whole % part:
+        return math.inf
+    whole //= part
+    return (whole // (whole & -whole)).bit_length()
 
 
 def best_exponent(magnitudes: np.ndarray, count: int, most: float = math.inf) -> int:

@@ -141,7 +141,7 @@ class Levels(_FewValues):
 
     def _snap(self, values: np.ndarray, grain: _Grain) -> np.ndarray:
         m, count = np.abs(values), 2 ** (self.bits - 1)
-        if self.digits == 24 and levels.are_multiples(m, count):
+        if levels.are_multiples(m, count, self.digits if self.digits < 24 else None):
             return values
         q = grain.step(levels.best_step(m, count), count, self.digits)
         labels = np.clip(np.ceil(m / q - 0.5), 1, count)

@@ -99,14 +99,15 @@ def pack(model: nn.Sequential) -> nn.Sequential:
     """The same function with its live units first, and zeros for all that `shrink` drops; in place.
 
     The order of a layer's units means nothing, and a file says where weights are with fewer bits when they
-    all lie in one corner of each matrix. Returns the model. Raises ValueError as `shrink` and `expand` do.
+    all lie in one corner of each matrix. Returns the model, plain. Raises ValueError as `shrink` and `expand`
+    do, and changes nothing then.
     """
-    small = shrink(model)
-    bake(model)
+    small, packed = shrink(model), bake(copy.deepcopy(model))
     for path, kept in small.kept_units.items():
         first = [None if each is None else torch.arange(len(each)) for each in (kept.outputs, kept.inputs)]
         small.kept_units[path] = Kept(kept.shape, *first)
-    expand(small, model)
+    expand(small, packed)
+    bake(model).load_state_dict(packed.state_dict())
     return model
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -171,7 +171,7 @@ class Runner:
         if admm is not None and "finish" not in settings:
             admm.finalize()
         elif admm is not None and "keep" in settings:
-            _prune_as_projected(admm, trained)
+            _prune_as_projected(admm, trained, settings["keep"])
         if settings.get("shrink"):
             bake(trained)  # before the masks of `network` are looked at, so that all of it is projected
             expand(trained, network)
@@ -190,7 +190,7 @@ def _shares(stage: Stage) -> list[tuple[float, int]]:
 
 def _hold_values(before: list[Stage], stage: Stage, network: nn.Module) -> None:
     """Hold the layers that were quantized by the pattern of their values, but for those that `stage`
-    quantizes anew.
+    quantizes anew. Biases that shrinking has moved are projected again.
     """
     done = {}
     for each in [*before, stage] if stage.name == "retrain" else before:
@@ -198,7 +198,7 @@ def _hold_values(before: list[Stage], stage: Stage, network: nn.Module) -> None:
     anew = stage.settings.get("sets", {}) if stage.name != "retrain" else {}
     for name in done.keys() - anew.keys():
         owner = resolve(network, name)
-        weight = getattr(*owner).detach().clone()
+        weight = done[name].project(getattr(*owner).detach())
         hold(*owner, weight, done[name].hold(weight))
 
 
@@ -211,12 +211,13 @@ def _hold_zeros(network: nn.Module) -> None:
 
 
 @torch.no_grad()
-def _prune_as_projected(admm: ADMM, network: nn.Module) -> None:
+def _prune_as_projected(admm: ADMM, network: nn.Module, names: Iterable[str]) -> None:
     """Zero what ADMM's projection prunes, and leave the values of the rest to the stage that follows."""
+    owners = [resolve(network, name) for name in names]
     with admm.projected():
-        kept = {name: weight != 0 for name, weight in prunable(network).items()}
-    for name, mask in kept.items():
-        original(*resolve(network, name)).masked_fill_(~mask, 0)
+        kept = [getattr(*owner) != 0 for owner in owners]
+    for owner, mask in zip(owners, kept, strict=True):
+        original(*owner).masked_fill_(~mask, 0)
 
 
 def _fitted(each: Constraint | Sequence[Constraint], key: Key, network: nn.Module) -> Any:

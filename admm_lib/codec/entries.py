@@ -8,6 +8,7 @@ import torch
 
 from . import wire
 from .network import Shapes
+from .positions import CORNER
 from .rangecoder import CodecError
 from .steps import FARTHEST, LARGEST, MOST_DIGITS, Step
 
@@ -97,11 +98,16 @@ def _read_step(reader: wire.Reader) -> Step:
     return Step(mantissa, exponent // 2 if exponent % 2 == 0 else -(exponent + 1) // 2, largest)
 
 
-def read_entries(reader: wire.Reader, shapes: Shapes | None) -> list[Entry]:
-    """All entries, with the names and shapes given or else the file's; CodecError if unsound."""
+def read_entries(reader: wire.Reader, shapes: Shapes | None, version: int) -> list[Entry]:
+    """All entries, with the names and shapes given or else the file's; CodecError if unsound, or of a kind
+    or layout that the format's version has not.
+    """
     entries: list[Entry] = []
     for name, shape in _read_names(reader) if shapes is None else shapes.items():
-        entries.append(_read_entry(reader, name, shape, entries))
+        entry = _read_entry(reader, name, shape, entries)
+        if version == 1 and (entry.kind == STEPS or entry.layout & CORNER):
+            raise CodecError(f"{name[:80]!r} is stored in a way that version 1 of the format has not")
+        entries.append(entry)
     return entries
 
 

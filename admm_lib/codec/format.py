@@ -90,12 +90,13 @@ def decode(data: bytes, model: nn.Module | None = None) -> nn.Module:
     """
     if model is not None and not isinstance(model, nn.Module):
         raise TypeError(f"model= takes a network, as in model=MyNetwork(), and not {model!r}")
-    reader = wire.Reader(_checked(bytes(memoryview(data))))
+    data = bytes(memoryview(data))
+    reader = wire.Reader(_checked(data))
     identity = network.read_identity(reader)
     if identity is None and model is None:
         raise CodecError("the file names no architecture: call load(path, model=MyNet())")
     reference = reader.number(MOST_WEIGHTS, "reference weight count")
-    entries = read_entries(reader, network.shapes_of(identity) if identity else None)
+    entries = read_entries(reader, network.shapes_of(identity) if identity else None, version=data[3])
     if model is not None:
         network.check_fit(model, identity, {e.name: (e.shape, e.dtype) for e in entries})
     found = _read_tensors(reader, entries)

@@ -33,7 +33,7 @@ def code_multiples(
     """`count` whole numbers of -largest..largest but 0, written or read.
 
     Learned are the sign and, of the size less one, the bit length and the bit after the leading one; the bits
-    below are taken as random. So 8 levels have 4 frequencies to learn, and 512 no more than 18. Raises
+    below are taken as random. So 8 levels have 4 frequencies to learn, and 512 no more than 16. Raises
     CodecError for a number beyond `largest`.
     """
     known = negative = known_length = None
@@ -44,9 +44,10 @@ def code_multiples(
     length = code_labels(coder, (largest - 1).bit_length() + 1, count, known_length)
     size = np.where(length > 0, 1 << (length - 1).clip(0), 0)
     for place in reversed(range((largest - 1).bit_length() - 1)):
-        for chosen, code in ((length == place + 2, code_labels), (length > place + 2, _code_random)):
-            bits = None if known is None else known[chosen] >> place & 1
-            size[chosen] |= code(coder, 2, int(chosen.sum()), bits) << place
+        second, lower = length == place + 2, length > place + 2
+        bits = np.zeros(count, dtype=np.int64) if known is None else known >> place & 1
+        size[second] |= code_labels(coder, 2, int(second.sum()), bits[second]) << place
+        size[lower] |= _code_random(coder, int(lower.sum()), bits[lower]) << place
     if count and size.max() >= largest:
         raise CodecError("the values leave their range: the file is damaged")
     return np.where(sign == 1, -1 - size, 1 + size)
@@ -57,7 +58,7 @@ def lengths(numbers: np.ndarray) -> np.ndarray:
     return np.frexp(numbers.astype(np.float64))[1].astype(np.int64)
 
 
-def _code_random(coder: Coder, kinds: int, count: int, labels: np.ndarray | None = None) -> np.ndarray:
-    """Labels of which none is likelier than another."""
-    found = coder.symbols(weighted([1] * kinds), count, labels) if count else np.empty(0)
+def _code_random(coder: Coder, count: int, bits: np.ndarray) -> np.ndarray:
+    """Bits of which neither is likelier; a decoder does not look at those it is given."""
+    found = coder.symbols(weighted([1, 1]), count, bits) if count else bits
     return found.astype(np.int64)

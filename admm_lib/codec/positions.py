@@ -51,7 +51,9 @@ def code_positions(
 
 
 def best_layout(shape: tuple[int, int], positions: np.ndarray) -> tuple[int, float]:
-    """The layout that needs the fewest bits, and about how many."""
+    """The layout that needs the fewest bits by an estimate, and that. A corner is taken where it would save
+    bits if the positions were random.
+    """
     if len(positions) == 0:
         return 0, 0.0
     row, column = np.divmod(positions, shape[1])

@@ -21,20 +21,24 @@ class Step:
     largest: int
 
     def values(self, multiples: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
-        """The multiples as numbers of a dtype. CodecError where one is beyond that of a double."""
+        """The multiples as numbers of a dtype; CodecError where one is above or below its normal numbers."""
         try:
             table = [math.ldexp(self.mantissa * m, self.exponent) for m in range(self.largest + 1)]
         except OverflowError:
-            raise CodecError("a step leaves the range of numbers: the file is damaged") from None
-        size = torch.tensor(table, dtype=torch.float64).to(dtype)[np.abs(multiples)]
+            table = [math.inf]
+        sizes = torch.tensor(table, dtype=torch.float64)
+        if sizes[-1] > torch.finfo(dtype).max or sizes[1] < torch.finfo(dtype).tiny:
+            raise CodecError("a step leaves the range of numbers: the file is damaged")
+        size = sizes.to(dtype)[np.abs(multiples)]
         return torch.where(torch.from_numpy(multiples < 0), -size, size)
 
 
 def find_step(values: torch.Tensor) -> Step | None:
     """The greatest number of which all `values` are multiples, none of them zero.
 
-    None where there is none, as for infinities, or where a multiple is above `LARGEST`. Exact: the greatest
-    common divisor of floats, taken as whole numbers times a power of two.
+    None where there is none, as for infinities, or where a multiple is above `LARGEST`, or the step is below
+    the normal numbers, with which machines may compute as with zero. Exact: the greatest common divisor of
+    floats, taken as whole numbers times a power of two.
     """
     sizes = values.double().abs().unique()
     if not len(sizes) or not bool(sizes.isfinite().all()) or sizes[0] == 0:
@@ -52,7 +56,8 @@ def find_step(values: torch.Tensor) -> Step | None:
     if largest > LARGEST:
         return None
     shift = (step & -step).bit_length() - 1
-    return Step(step >> shift, lowest + shift, largest)
+    found = Step(step >> shift, lowest + shift, largest)
+    return found if float(sizes[-1]) / largest >= torch.finfo(values.dtype).tiny else None
 
 
 def multiples_of(step: Step, values: torch.Tensor) -> np.ndarray:

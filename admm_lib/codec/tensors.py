@@ -29,7 +29,7 @@ class Plan:
 
 
 def plan(name: str, tensor: Tensor, tied: int | None) -> Plan:
-    """How to store a tensor: as a reference to the entry `tied`, or else whichever is smallest.
+    """How to store a tensor: as a reference to the entry `tied`, or whichever is smallest by an estimate.
 
     Raises CodecError for a dtype that a file cannot keep. Warns of a tensor with many negative zeros, which
     cost as much as any other value.

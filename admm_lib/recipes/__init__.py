@@ -9,10 +9,11 @@ from pathlib import Path
 import yaml
 
 from .checks import problems
-from .form import BUDGETS, CHOICES, Recipe, epochs, few_values, prune_sets, prunes, sets, steps
+from .form import BUDGETS, CHOICES, Recipe, epochs, few_values, prune_sets, prunes, quantizes, sets, steps
 
 __all__ = [
-    "BUDGETS", "CHOICES", "Recipe", "epochs", "few_values", "prune_sets", "prunes", "read", "sets", "steps",
+    "BUDGETS", "CHOICES", "Recipe", "epochs", "few_values", "prune_sets", "prunes", "quantizes",
+    "read", "sets", "steps",
 ]  # fmt: skip
 
 

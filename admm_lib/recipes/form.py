@@ -73,6 +73,11 @@ def prunes(recipe: Recipe) -> bool:
     return any("keep" in step or "allocation" in step for step in steps(recipe))
 
 
+def quantizes(recipe: Recipe) -> bool:
+    """Whether any step gives weights few values."""
+    return any("sets" in step for step in steps(recipe))
+
+
 def sets(step: dict[str, Any], network: nn.Module) -> dict[Key, Constraint | Sequence[Constraint]]:
     """The sets of a step for ADMM: its budgets, what its rule allocates on the weights of `network`, its
     `sets`, or both, joined as it says.

@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 from admm_lib import codec, models
-from admm_lib.codec import wire
+from admm_lib.codec import tensors, wire
+from admm_lib.codec.entries import CODEBOOK, RAW, SPARSE, STEPS
+from admm_lib.codec.positions import CORNER
 
 
 def sealed(body):
@@ -19,7 +21,7 @@ def sealed(body):
 
 
 def small():
-    """A module with sparse, whole, tied, truth-valued and integer tensors, and codebooks."""
+    """Every kind: sparse, whole, tied, truth-valued and integer tensors, a codebook, steps, a corner."""
     model = nn.Sequential(nn.Linear(9, 4), nn.BatchNorm1d(4), nn.Linear(4, 4), nn.Linear(4, 4))
     model[3].weight = model[2].weight
     model.register_buffer("flags", torch.arange(20) % 7 == 0)
@@ -28,7 +30,19 @@ def small():
             places = torch.arange(parameter.numel()).reshape(parameter.shape)
             parameter.copy_((places % 5 == 1) * (1 + places % 3))
         model[0].weight[2] = torch.linspace(0.1, 0.9, 9)
+        model[2].weight.copy_(torch.tensor([0.1, 0.2, 0.7])[torch.arange(16) % 3].reshape(4, 4))
+        model[2].bias.copy_(torch.linspace(0.1, 0.9, 4))
+    corner = torch.zeros(20, 30)
+    corner[:5, :6] = torch.arange(30).reshape(5, 6) % 4 > 1
+    model.register_buffer("corner", corner)
     return model
+
+
+def test_the_module_here_has_every_kind():
+    state = codec.plain_state(small())
+    entries = [tensors.plan(name, each, None).entry for name, each in state.items()]
+    assert {entry.kind for entry in entries} == {RAW, SPARSE, CODEBOOK, STEPS}  # and TIED
+    assert any(entry.layout & CORNER for entry in entries)
 
 
 @pytest.fixture
@@ -158,7 +172,7 @@ HOSTILE = {
     "tied to a tensor that it cannot share": generic(8, 8, entry=b"\x02\x00"),
     "'weight' is stored in a way that": generic(8, 8, entry=b"\x05\x00"),
     "'weight' is stored in a way that ": generic(8, 8, entry=b"\x80\x63"),
-    "'weight' has steps, but is": generic(8, 8, entry=b"\x84\x05\x01\x01\x01\x01"),
+    "'weight' has steps, but is": b"\xadMM\x02" + generic(8, 8, entry=b"\x84\x05\x01\x01\x01\x01")[4:],
     "'weight' is stored in a way that   ": generic(8, 8, entry=b"\x08"),
     "'weight' has an empty codebook": generic(8, 8, entry=b"\x03\x40\x00"),
     "number of values in 'weight' is 65 or more": generic(8, 8, entry=b"\x03\x40\x41"),
@@ -201,6 +215,7 @@ def test_a_truth_value_is_0_or_1():
 def test_a_refused_file_leaves_the_model_alone():
     data, model = codec.encode(small()), nn.Sequential(*small().children())
     model.register_buffer("flags", torch.zeros(20, dtype=torch.bool))
+    model.register_buffer("corner", torch.zeros(20, 30))
     before = {name: value.clone() for name, value in model.state_dict().items()}
     assert outcome(sealed(data[:-5]), model)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

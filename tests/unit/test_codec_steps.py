@@ -97,6 +97,23 @@ def test_levels_take_a_step_and_no_codebook():
     assert sections["values"] < 3.02 * kept + 100  # 8 levels, 3 bits
 
 
+def test_numbers_that_a_machine_may_flush_to_zero_are_kept_by_their_bits():
+    values = torch.tensor([2.0**-140, 3 * 2.0**-140] * 100)
+    assert find_step(values) is None
+    assert find_step(values.double()) == Step(1, -140, 3)
+    for dtype, exponent in ((torch.float16, 100), (torch.float32, -1000)):
+        with pytest.raises(CodecError, match="leaves the range"):
+            Step(1, exponent, 3).values(np.array([1]), dtype)
+
+
+def test_version_1_has_no_steps():
+    _, data = levels_file()
+    old = bytearray(data[:-4])
+    old[3] = 1
+    with pytest.raises(CodecError, match="in a way that version 1 of the format has not"):
+        codec.decode(sealed(bytes(old)))
+
+
 def test_negative_zeros_and_whole_numbers_are_no_steps():
     class Odd(nn.Module):
         def __init__(self):
@@ -115,7 +132,7 @@ def sealed(body):
 
 
 def test_damaged_steps_are_refused():
-    """One tensor of one element, 1 * 2^0, so that every byte of its entry is known."""
+    """One tensor, all of it 3 * 2^-1, so that every byte of its entry is known."""
 
     class One(nn.Module):
         def __init__(self):

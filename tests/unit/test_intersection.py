@@ -13,8 +13,11 @@ from admm_lib.parametrizations import Codebook, Scaled
 often = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 FEW = [
     al.Levels(1), al.Levels(2), al.Levels(3), al.Clusters(1), al.Clusters(2), al.Binary(), al.PowerOfTwo(2),
-    al.Ternary(),
+    al.Ternary(), al.Levels(4, digits=3),
 ]  # fmt: skip
+
+
+EXACT = [each for each in FEW if getattr(each, "digits", 24) == 24]  # rounded, the nearest q is not kept
 
 
 def squared(a, b):
@@ -22,7 +25,7 @@ def squared(a, b):
 
 
 @often
-@given(st.sampled_from(FEW), st.integers(1, 7), st.integers(0, 7), st.integers(0, 2**32 - 1))
+@given(st.sampled_from(EXACT), st.integers(1, 7), st.integers(0, 7), st.integers(0, 2**32 - 1))
 def test_no_choice_of_support_is_nearer(few, size, keep, seed):
     weight = torch.randn(size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 2
     keep = min(keep, size)
@@ -60,6 +63,25 @@ def test_fewer_weights_than_the_budget_are_all_kept():
     assert not al.Both(al.Sparse(keep=5), al.Binary()).project(torch.zeros(6)).any()
 
 
+@pytest.mark.parametrize("scale", [1e-25, 1.0, 1e25])
+def test_neither_small_nor_large_weights_change_the_choice(scale):
+    weight = torch.tensor([4, -4, 0.5, 0.1, *[3.9] * 20, *[0.4] * 20]) * scale
+    assert int(al.Both(al.Sparse(keep=30), al.Binary()).project(weight).count_nonzero()) == 22
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_few_weights_with_a_rounded_step_stay_where_they_are(size):
+    both = al.Both(al.Sparse(keep=1), al.Levels(4, digits=3))
+    for seed in range(50):
+        once = both.project(torch.randn(size, generator=torch.Generator().manual_seed(seed)))
+        assert torch.equal(both.project(once), once)
+
+
+def test_nan_is_refused():
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        al.Both(al.Sparse(keep=2), al.Binary()).project(torch.tensor([1.0, float("nan"), 2.0]))
+
+
 def test_in_admm_it_prunes_and_quantizes():
     model = al.models.create("lenet300", seed=0)
     sets = {"fc1.weight": al.Both(al.Sparse(keep=500), al.Levels(2)), "fc2.weight": al.Levels(2)}
@@ -81,6 +103,8 @@ def test_it_is_held_as_its_values_are():
     ("make", "words"),
     [
         (lambda: al.Both(al.Levels(2), al.Sparse(3)), "takes a Sparse, then a set of few values"),
+        (lambda: al.Both(al.Sparse(3), "x"), "takes a Sparse, then a set of few values"),
+        (lambda: al.Both(al.Sparse(3), al.Levels), "takes a Sparse, then a set of few values"),
         (lambda: al.Both(al.Sparse(3), al.Sparse(4)), "takes a Sparse, then a set of few values"),
         (lambda: al.Both(al.Sparse(3), al.OneOf((-1.0, 0.5))), "moves zeros"),
         (lambda: al.Both(al.Sparse(3), al.Levels(2, per="channel")), "values per layer"),

@@ -280,7 +280,7 @@ def test_pruned_weights_stay_pruned_under_clusters():
 
 
 @pytest.mark.parametrize("digits", [1, 3, 7])
-def test_a_step_of_few_digits_is_the_nearest_such(digits):
+def test_a_step_of_few_digits_is_near_the_free_one(digits):
     weight = torch.randn(400, generator=torch.Generator().manual_seed(digits)) * 0.03
     free, short = (al.Levels(3, digits=each).project(weight) for each in (24, digits))
     q, q_free = (float(each.abs().min()) for each in (short, free))
@@ -288,6 +288,19 @@ def test_a_step_of_few_digits_is_the_nearest_such(digits):
     assert mantissa == int(mantissa)
     assert abs(q - q_free) <= q_free * 2**-digits
     assert torch.equal(al.Levels(3, digits=digits).project(short), short)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@given(st.integers(1, 5), st.integers(1, 4), st.integers(1, 6), st.integers(0, 2**32 - 1))
+def test_with_few_digits_projecting_twice_changes_nothing(digits, bits, size, seed):
+    each = al.Levels(bits, digits=digits)
+    weight = torch.randn(size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 3
+    once = each.project(weight)
+    assert torch.equal(each.project(once), once)
+    q = torch.tensor(float(2**digits - 1), dtype=torch.float64)  # has the digits, and so have its multiples
+    inside = q * torch.tensor([1.0, -(2.0 ** (bits - 1))], dtype=torch.float64)
+    assert torch.equal(each.project(inside), inside)
+    assert torch.equal(each.project(inside[1:]), inside[1:])
 
 
 @pytest.mark.parametrize("digits", [0, 25, 7.0])

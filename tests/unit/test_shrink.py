@@ -798,6 +798,17 @@ def test_weights_used_twice_are_refused():
             shrink(model)
 
 
+def test_a_refused_pack_changes_nothing():
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2, bias=False))
+    weight = model[0].weight.detach().clone()
+    weight[1], model[0].bias.data[1] = 0, 1  # a constant, and no bias to take it up
+    hold(model[0], "weight", weight, Mask(weight != 0))
+    with pytest.raises(ValueError, match="has no bias"):
+        pack(model)
+    assert parametrize.is_parametrized(model[0])
+    assert torch.equal(model[0].weight, weight)
+
+
 def test_pack_puts_live_units_first_and_changes_nothing_else():
     model = models.create("lenet5", seed=0)
     generator = torch.Generator().manual_seed(0)

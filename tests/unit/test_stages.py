@@ -356,15 +356,31 @@ def test_pruned_then_clustered_keeps_both(elsewhere):
 def test_a_joint_step_prunes_and_quantizes_also_when_shrunk(elsewhere, joint, finish):
     narrow = {**STEP, "keep": {"fc1.weight": 30, "fc2.weight": 20}, "by": "filter"}
     both = {**STEP, **joined(joint)}
-    both["sets"] = both["sets"] | {"fc1.bias": {"set": "levels", "bits": 3}}
+    both["sets"] = both["sets"] | {
+        "fc1.bias": {"set": "levels", "bits": 3},
+        "fc3.bias": {"set": "binary"},  # which takes up what dead units give
+    }
     both |= {name: {**STEP[name], "shrink": True} for name in ("admm", "retrain")}
     recipe = recipes.read(written(elsewhere, **stepped(narrow, both), finish=finish))
     *_, (network, _) = trained(recipe, 0, data.load("digits"))
     assert len(network.fc1.bias[network.fc1.bias != 0].unique()) <= 8
+    assert len(network.fc3.bias.abs().unique()) == 1
     for name in LAYERS:
         weight = network.get_parameter(name)
         assert 0 < int(weight.count_nonzero()) <= STEP["keep"][name]
         assert len(weight[weight != 0].unique()) <= 4
+
+
+@pytest.mark.parametrize("few", [{"set": "clusters", "bits": 2}, {"set": "binary"}])
+def test_a_joint_step_leaves_layers_alone_that_were_quantized_before(elsewhere, few):
+    first = {"sets": {"fc1.weight": few}, "admm": STEP["admm"], "retrain": STEP["retrain"]}
+    last = {**STEP, "keep": {"fc2.weight": 900}, "sets": {"fc2.weight": {"set": "levels", "bits": 2}}}
+    steps = stepped(first, {**last, "joint": "intersection"})
+    recipe = recipes.read(written(elsewhere, **steps, finish="straight-through"))
+    *_, (network, _) = trained(recipe, 0, data.load("digits"))
+    assert len(network.fc1.weight.unique()) <= 4
+    assert int(network.fc2.weight.count_nonzero()) <= 900
+    assert len(network.fc2.weight.unique()) <= 5
 
 
 def test_quantized_first_and_pruned_then_it_ends_with_both(elsewhere):
