@@ -45,6 +45,7 @@ class Both:
 
     def project(self, weight: Tensor) -> Tensor:
         """In both sets, no farther than one projection after the other. ValueError for NaN or infinity."""
+        weight = weight.detach()
         if not bool(weight.isfinite().all()):
             raise ValueError("a weight that is NaN or infinite has no nearest value")
         budget = self.sparse.budget(groups.count(weight.shape, self.sparse.by))

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from .constraints import Constraint
+from .constraints import Constraint, Sparse
+from .intersection import Both
 from .names import resolve
 from .parametrizations import Partly, StraightThrough, hold
 from .projections import nearest_level
@@ -24,7 +25,8 @@ def freeze_nearest(model: nn.Module, sets: Mapping[str, Constraint], share: floa
     The levels are those of the set's projection when a layer is first seen, and stay. Called again with a
     larger share it freezes more, of those still free the nearest to their level; a share of 1 ends with the
     layer quantized. Zeros stay zero. Raises ValueError, before any change, for a share outside 0 to 1, an
-    unknown layer, and a set per channel. Source: the iterative quantization of 1811.01907, Section 3.4.
+    unknown layer, a set that prunes, and a set per channel. Source: the iterative quantization of 1811.01907,
+    Section 3.4.
     """
     if not 0 < share <= 1:
         raise ValueError(f"share is a fraction, above 0 and at most 1, but is {share}")
@@ -69,7 +71,7 @@ def straight_through(model: nn.Module, sets: Mapping[str, Constraint], every: in
     """Let the layers train through their projection; see `parametrizations.StraightThrough`. In place.
 
     `bake(model)` ends it with the projected weights. Raises ValueError, before any change, for an unknown
-    layer and a set per channel.
+    layer, a set that prunes, and a set per channel.
     """
     for owner, each in _owned(model, sets):
         weight = getattr(*owner).detach().clone()
@@ -81,6 +83,8 @@ def _owned(
 ) -> list[tuple[tuple[nn.Module, str], Constraint]]:
     """Each set with the module and the tensor's name that it is for; all are checked first."""
     for name, each in sets.items():
+        if isinstance(each, (Sparse, Both)):
+            raise ValueError(f"{name}: {each!r} prunes: prune first, then give its set of few values")
         if getattr(each, "per", "layer") == "channel":
             raise ValueError(f'{name}: here one set of levels is for the whole layer, not per="channel"')
     return [(resolve(model, name), each) for name, each in sets.items()]

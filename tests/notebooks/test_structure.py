@@ -130,6 +130,15 @@ def test_every_figure_is_described_or_read(path):
 
 
 @every
+def test_every_figure_that_is_shown_is_seen(path):
+    """`show` makes a picture only as the last expression of a cell."""
+    for cell in code_cells(path):
+        if re.search(r"\bshow\(", cell.source):
+            pictures = [output for output in cell.outputs if "image/png" in output.get("data", {})]
+            assert pictures, cell.source
+
+
+@every
 def test_few_outputs_are_left_uncompared(path):
     tags = [set(cell.metadata.get("tags", [])) for cell in code_cells(path)]
     ignored = sum("nbval-ignore-output" in each for each in tags)

@@ -79,6 +79,8 @@ def test_nothing_is_held_where_something_is_wrong(model):
     for sets, message in (
         ({"0.weight": al.Binary(), "nope": al.Binary()}, "no weight 'nope'"),
         ({"0.weight": al.Binary(), "2.weight": al.Levels(2, per="channel")}, "one set of levels"),
+        ({"0.weight": al.Both(al.Sparse(5), al.Levels(2))}, "prunes: prune first"),
+        ({"0.weight": al.Sparse(5)}, "prunes: prune first"),
     ):
         with pytest.raises(ValueError, match=message):
             rivals.straight_through(model, sets)
