@@ -70,7 +70,7 @@ def steps(recipe: Recipe) -> list[dict[str, dict]]:
 
 def prunes(recipe: Recipe) -> bool:
     """Whether any step prunes; where none does, weights are quantized alone."""
-    return any("keep" in step or "allocation" in step for step in steps(recipe))
+    return any("sets" not in step or "keep" in step for step in steps(recipe))
 
 
 def quantizes(recipe: Recipe) -> bool:
