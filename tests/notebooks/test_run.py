@@ -59,6 +59,7 @@ def run(path: Path, out: Path, **given: object) -> notebooks.Outcome:
     return notebooks.run([path], out, given)[0]
 
 
+@pytest.mark.full  # all run at the default profile in test_nbval
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
 def test_runs_in_smoke(path, tmp_path):
     outcome = run(path, tmp_path, profile="smoke")
