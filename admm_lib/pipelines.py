@@ -126,10 +126,12 @@ def record_run(
 def _pack(model: nn.Sequential, recipe: Recipe) -> None:
     """Live units first; biases that took up a constant on the way are projected onto their sets again."""
     pack(model)
+    last = {}  # a later step's set for a layer takes the place of an earlier one
     for step in recipes.steps(recipe):
-        for name, each in recipes.few_values(step).items():
-            tensor = getattr(*resolve(model, name))
-            tensor.copy_(each.project(tensor))
+        last |= recipes.few_values(step)
+    for name, each in last.items():
+        tensor = getattr(*resolve(model, name))
+        tensor.copy_(each.project(tensor))
 
 
 def reencode(

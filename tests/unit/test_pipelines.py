@@ -173,6 +173,17 @@ def recorded(elsewhere, monkeypatch):
     return records.read("tiny")["runs"][0]
 
 
+def test_a_packed_network_is_in_the_sets_of_its_last_steps(elsewhere):
+    first = {"sets": {"fc1.weight": {"set": "binary"}}, "admm": STEP["admm"], "retrain": STEP["retrain"]}
+    few = {name: {"set": "levels", "bits": 3} for name in TINY["keep"]}
+    last = {**STEP, "sets": few, "joint": "intersection"}
+    whole = {name: None for name in STEP}
+    pipelines.run_recipes([written(elsewhere, **whole, steps=[first, last])])
+    model = al.load(elsewhere / records.read("tiny")["runs"][0]["file"])
+    sizes = model.fc1.weight.abs().unique()
+    assert len(sizes) > 2  # zero, and more than the one magnitude of the first step
+
+
 def test_files_are_written_anew_where_that_is_smaller_and_nothing_is_measured(
     elsewhere, recorded, monkeypatch
 ):
