@@ -114,3 +114,10 @@ def test_it_is_held_as_its_values_are():
 def test_what_makes_no_sense_is_refused(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_fewer_weights_than_allowed_may_be_nearer():
+    """From three weights the rounds end at 2.94: one large weight alone is nearer."""
+    weight = torch.tensor([-0.581, -3.2111, 1.2645, -0.6874, 0.4811], dtype=torch.float64)
+    found = al.Both(al.Sparse(keep=3), al.Binary()).project(weight)
+    assert squared(weight, found) < 2.65
