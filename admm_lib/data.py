@@ -60,7 +60,9 @@ class Split:
             raise ValueError(f"a batch holds at least 1 example, not {size}")
         if augment is not None and generator is None:
             raise ValueError("augment= draws random numbers: pass generator= as well")
-        order = None if generator is None else torch.randperm(len(self), generator=generator)
+        order = None
+        if generator is not None:  # drawn on the generator's device, so that every device sees one order
+            order = torch.randperm(len(self), generator=generator).to(self.targets.device)
         for start in range(0, len(self), size):
             rows = slice(start, start + size) if order is None else order[start : start + size]
             inputs, targets = self.inputs[rows], self.targets[rows]

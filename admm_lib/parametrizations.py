@@ -127,7 +127,7 @@ class StraightThrough(nn.Module):
         super().__init__()
         self.project, self.every, self.steps = project, every, 0
         self.register_buffer("mask", weight.detach() != 0)
-        self.levels = self._found(weight.detach())
+        self.register_buffer("levels", self._found(weight.detach()), persistent=False)  # in the extra state
 
     def _found(self, weight: Tensor) -> Tensor:
         nearest = self.project(torch.where(self.mask, weight, 0))

@@ -15,6 +15,7 @@ from .names import resolve
 from .recipes import Recipe
 from .shrink import pack
 from .stages import Done, Report, Runner
+from .training import training_device
 
 WORTHWHILE = 0.01  # of a file's bytes, or else it stays as it is
 
@@ -80,7 +81,7 @@ def record_run(
     included; each stage on the way to the result says which commits it was trained by (several where a
     killed run was resumed after a change).
     """
-    images = data.load(recipe["dataset"])
+    images = data.load(recipe["dataset"], device=training_device())
     trained, tried = train(recipe, seed, images, report, home)
     dense, model = trained[0].network, trained[-1].network
     if recipes.prunes(recipe) and recipes.quantizes(recipe):

@@ -236,6 +236,11 @@ def _steps(train: Split | Batches, batch_size: int) -> int | None:
         return None
 
 
+def training_device(accelerator: str = "auto") -> torch.device:
+    """Where `fit` trains: a GPU where there is one. Images that lie there need no copy for each batch."""
+    return _fabric(accelerator, "32-true").device
+
+
 def _fabric(accelerator: str, precision: str) -> Fabric:
     with warnings.catch_warnings():  # Fabric's advice on unused hardware is not the reader's concern
         warnings.simplefilter("ignore")

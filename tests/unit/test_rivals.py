@@ -164,3 +164,12 @@ def test_pruned_weights_stay_pruned_straight_through(model):
     al.fit(model, BATCHES, 5, lr=0.05)
     assert bool((model[0].weight[:, ::2] == 0).all())
     assert len(model[0].weight.unique()) <= 5
+
+
+def test_the_levels_of_straight_through_move_with_the_network(model):
+    rivals.straight_through(model, {"0.weight": al.Levels(2)})
+    held = model[0].parametrizations.weight[0]
+    assert "parametrizations.weight.0.levels" not in model[0].state_dict()  # there are not always as many
+    assert not held.levels.is_meta
+    model.to("meta")
+    assert held.levels.is_meta
