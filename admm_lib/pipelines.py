@@ -109,7 +109,7 @@ def record_run(
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
         "seconds": round(sum(spent), 1),
         "stages": [
-            {"name": each.stage.name}
+            {"name": each.stage.name, "device": each.origin["provenance"]["device"]}
             | {name: each.origin[name] for name in ("seconds", "commit", "loss", "val_accuracy")}
             for each in trained
         ],
