@@ -58,10 +58,10 @@ def dense(recipe: Recipe) -> Stage:
 def of_step(recipe: Recipe, step: dict[str, dict]) -> list[Stage]:
     """The stages of a step: ADMM and retraining, or the one stage of a rival, which gets the epochs of both.
 
-    "magnitude" (for budgets) and "snap" (for sets of few values) project the weights at once and retrain;
-    "incremental" and "straight-through": see `rivals`. Either may also `finish` what ADMM began, in place of
-    its projection. Sources: 1804.03294, Section 4 (ADMM); 1811.01907, Section 3.4 (ADMM, then incremental);
-    1510.00149, Section 2 (magnitude).
+    "magnitude" (for budgets) and "snap" (for sets of few values; those of "magnitude", too) project the
+    weights at once and retrain; "incremental" and "straight-through": see `rivals`. Either may also `finish`
+    what ADMM began, in place of its projection. Sources: 1804.03294, Section 4 (ADMM); 1811.01907, Section
+    3.4 (ADMM, then incremental); 1510.00149, Sections 2 and 3 (magnitude, then snap).
     """
     shared = _shared(recipe) | ({"distill": recipe["distill"]} if "distill" in recipe else {})
     shared |= {name: step[name] for name in recipes.BUDGETS if name in step}
@@ -72,7 +72,8 @@ def of_step(recipe: Recipe, step: dict[str, dict]) -> list[Stage]:
     if recipe["method"] == "admm":
         return [Stage(name, {**shared, **step[name]}) for name in ("admm", "retrain")]
     epochs = step["admm"]["epochs"] + step["retrain"]["epochs"]
-    return [Stage(recipe["method"], {**shared, **step["retrain"], "epochs": epochs})]
+    name = "snap" if recipe["method"] == "magnitude" and "sets" in step else recipe["method"]
+    return [Stage(name, {**shared, **step["retrain"], "epochs": epochs})]
 
 
 def _shared(recipe: Recipe) -> dict[str, Any]:

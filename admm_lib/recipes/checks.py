@@ -111,8 +111,6 @@ def _mismatched(step: Recipe, recipe: Recipe, few: set[str]) -> Iterator[str]:
     quantizers = ("snap", "incremental", "straight-through")
     if recipe["method"] in quantizers and "sets" not in step:
         yield f"method {method} quantizes: give sets"
-    if recipe["method"] == "magnitude" and "sets" in step:
-        yield "method magnitude prunes: give keep or allocation, or take snap for sets"
     if recipe["method"] != "admm" and "joint" in step:
         yield "joint is what ADMM does under both keep and sets: method must be admm"
     if "finish" not in recipe and step.get("joint") == "pruning":

@@ -56,7 +56,6 @@ from admm_lib import data, recipes
         (joined("twice"), "joint must be one of intersection, pairs, pruning, but is 'twice'"),
         (joined("pruning"), "joint: pruning leaves the values to finish: give that, incremental or straight"),
         ({**joined("pairs"), "method": "snap"}, "joint is what ADMM does under both"),
-        ({**quantized({"fc1.weight": {"set": "binary"}}), "method": "magnitude"}, "magnitude prunes"),
         ({**joined("pairs"), "keep": {}}, "keep names no layer"),
         ({**joined("intersection"), "sets": {"fc1.weight": {"set": "levels", "bits": 9}}}, "bits is a whole"),
         (joined("intersection", {"set": "levels", "bits": 2, "digits": 0}), "digits is a whole number"),

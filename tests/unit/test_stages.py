@@ -326,6 +326,18 @@ def test_every_way_of_quantizing_ends_in_few_values(elsewhere, method, each):
     assert list((elsewhere / "cache").glob("*.unfinished*")) == []
 
 
+def test_what_magnitude_has_pruned_it_may_quantize(elsewhere):
+    clusters = {"set": "clusters", "bits": 2}
+    last = {**{name: STEP[name] for name in STEP if name != "keep"}, "sets": {"fc1.weight": clusters}}
+    recipe = recipes.read(written(elsewhere, method="magnitude", **stepped(STEP, last)))
+    (dense, _), (pruned, _), (network, _) = trained(recipe, 0, data.load("digits"))
+    kept = torch.nonzero(pruned.fc1.weight)
+    assert len(kept) == STEP["keep"]["fc1.weight"] < len(torch.nonzero(dense.fc1.weight))
+    assert torch.equal(torch.nonzero(network.fc1.weight), kept)
+    assert len(network.fc1.weight.unique()) <= 5  # zero is one of them
+    assert torch.equal(network.fc2.weight == 0, pruned.fc2.weight == 0)
+
+
 def test_layers_quantized_in_one_step_keep_their_signs_in_the_next(elsewhere):
     binary = {"set": "binary"}
     first = {**STEP, "sets": {"fc2.weight": binary}}
