@@ -1,0 +1,51 @@
+"""A file in a QR code."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from admm_lib import qr
+
+
+@given(content=st.binary(min_size=1, max_size=400), pixels=st.integers(2, 5))
+def test_the_bytes_come_back(content, pixels):
+    assert qr.read(qr.picture(content, pixels)) == content
+
+
+@pytest.mark.parametrize("size", [1, 1024, 2331, 2953])
+def test_all_sizes_come_back_also_as_text_and_in_colour(size):
+    content = bytes(np.random.RandomState(size).randint(0, 256, size, dtype=np.uint8))
+    grey = qr.picture(content)
+    assert qr.read(grey) == content
+    assert qr.read(np.repeat(grey[:, :, None], 3, axis=2)) == content
+    assert qr.read(qr.picture(b"7" * size)) == b"7" * size  # not packed as a number
+
+
+def test_some_of_the_picture_may_be_lost():
+    content = bytes(range(256)) * 4
+    damaged = qr.picture(content)
+    side = len(damaged)
+    damaged[side // 2 :, side // 2 :][:60, :60] = 255
+    assert qr.read(damaged) == content
+
+
+def test_the_largest_is_version_40():
+    assert qr.describe(bytes(qr.CAPACITY)) == "40-L"
+    assert len(qr.picture(bytes(qr.CAPACITY), 1)) == 177 + 2 * qr.QUIET
+
+
+@pytest.mark.parametrize("size", [0, 2954])
+def test_what_does_not_fit_is_refused(size):
+    with pytest.raises(ValueError, match=f"1 to 2,953 bytes, but these are {size:,}"):
+        qr.picture(bytes(size))
+
+
+def test_a_picture_without_a_code_is_refused():
+    with pytest.raises(ValueError, match="no QR codes were found: give a sharp picture"):
+        qr.read(np.full((80, 80), 255, dtype=np.uint8))
+    two = np.hstack([qr.picture(b"one"), qr.picture(b"other")])
+    with pytest.raises(ValueError, match="2 QR codes were found"):
+        qr.read(two)
+    with pytest.raises(ValueError, match="1 pixel wide"):
+        qr.picture(b"x", 0)
