@@ -185,8 +185,9 @@ def _shares(stage: Stage) -> list[tuple[float, int]]:
     epochs = stage.settings["epochs"]
     if stage.name != "incremental":
         return [(1.0, epochs)]
-    ends = [round(epochs * part / len(SHARES)) for part in range(len(SHARES) + 1)]
-    return [(share, last - first) for share, (first, last) in zip(SHARES, pairwise(ends), strict=True)]
+    shares = stage.settings.get("shares", SHARES)
+    ends = [round(epochs * part / len(shares)) for part in range(len(shares) + 1)]
+    return [(share, last - first) for share, (first, last) in zip(shares, pairwise(ends), strict=True)]
 
 
 def _hold_values(before: list[Stage], stage: Stage, network: nn.Module) -> None:

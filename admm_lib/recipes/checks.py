@@ -116,8 +116,11 @@ def _mismatched(step: Recipe, recipe: Recipe, few: set[str]) -> Iterator[str]:
     if "finish" not in recipe and step.get("joint") == "pruning":
         yield f"joint: pruning leaves the values to finish: give that, {' or '.join(FINISHES)}"
     spent = step["retrain"]["epochs"] + (0 if "finish" in recipe else step["admm"]["epochs"])
-    if method == "incremental" and "sets" in step and spent < len(SHARES):
-        yield f"incremental has {len(SHARES)} parts: give it as many epochs, not {spent}"
+    shares = step["retrain"].get("shares", SHARES)
+    if "shares" in step["retrain"] and not (method == "incremental" and "sets" in step):
+        yield "shares are frozen one after the other by incremental, in a step with sets: leave them out"
+    if method == "incremental" and "sets" in step and spent < len(shares):
+        yield f"incremental has {len(shares)} parts: give it as many epochs, not {spent}"
     if method in FINISHES and any("per" in each for each in step.get("sets", {}).values()):
         yield f"method {method} finds levels for whole layers: leave per out"
     anew = few - step.get("sets", {}).keys()
@@ -165,8 +168,17 @@ def _misstaged(found: Recipe) -> Iterator[str]:
         if found[stage].get("precision", CHOICES["precision"][0]) not in CHOICES["precision"]:
             known = ", ".join(CHOICES["precision"])
             yield f"{stage}: precision must be one of {known}, but is {found[stage]['precision']!r}"
+        if (shares := found[stage].get("shares", SHARES)) is not SHARES and not _rising(shares):
+            yield f"{stage}: shares must be a list of numbers that rise from above 0 to 1, but is {shares!r}"
         if type(found[stage].get("shrink", True)) is not bool:
             yield f"{stage}: shrink must be true or false, but is {found[stage]['shrink']!r}"
+
+
+def _rising(shares: object) -> bool:
+    """Whether these are numbers, each larger than the one before, from above 0 up to 1."""
+    if not isinstance(shares, list) or not all(type(each) in (int, float) for each in shares):
+        return False
+    return [0, *shares] == sorted({0, *shares}) and shares[-1:] == [1]
 
 
 def _misdropped(model: str, shares: object) -> Iterator[str]:

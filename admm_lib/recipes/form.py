@@ -53,10 +53,10 @@ STAGES: dict[str, tuple[str, ...]] = {
 }
 # Fields that a stage may have as well; ADMM has one of the first two. Training the shrunk network gives up
 # the weights on dead paths, which may leave fewer nonzeros than the budget allows. `precision` is the
-# recipe's unless a stage has its own.
+# recipe's unless a stage has its own; `shares` are those of `incremental` unless given, rising up to 1.
 SPECIAL: dict[str, tuple[str, ...]] = {
     "dense": ("dropout",), "admm": ("rho_growth", "balance", "shrink", "precision"),
-    "retrain": ("shrink", "precision"),
+    "retrain": ("shrink", "precision", "shares"),
 }  # fmt: skip
 
 

@@ -6,6 +6,10 @@ from unit.tiny import STEP, TINY, allocated, joined, quantized, stepped, written
 from admm_lib import data, recipes
 
 
+def shared(shares):
+    return {"retrain": {"epochs": 5, "lr": 1, "shares": shares}}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -74,6 +78,17 @@ from admm_lib import data, recipes
             | {"retrain": {"epochs": 3, "lr": 1}},
             "incremental has 4 parts: give it as many epochs, not 3",
         ),
+        (shared([0.5, 1]), "shares are frozen one after the other by incremental"),
+        ({**quantized({"fc1.weight": {"set": "binary"}}), **shared([0.5, 1])}, "leave them out"),
+        (
+            {**quantized({"fc1.weight": {"set": "binary"}}), "finish": "incremental"}
+            | shared([0.2, 0.4, 0.6, 0.8, 0.9, 1]),
+            "incremental has 6 parts: give it as many epochs, not 5",
+        ),
+        *[
+            (shared(odd), "retrain: shares must be a list of numbers that rise from above 0 to 1, but is")
+            for odd in ([], 1, [0.5], [1, 1], [0.5, 0.5, 1], [0, 1], [0.6, 0.5, 1], [0.5, 1.5], ["1"])
+        ],
         ({"method": "straight-through"}, "method straight-through quantizes: give sets"),
         (
             {**quantized({"fc1.weight": {"set": "binary"}}), "method": "incremental"}

@@ -123,6 +123,17 @@ def test_a_rival_trains_at_the_rate_of_retraining_for_the_epochs_of_both(elsewhe
     )
 
 
+def test_the_shares_that_are_frozen_may_be_given(elsewhere, told):
+    fitted, _ = told
+    few = quantized({"fc1.weight": {"set": "levels", "bits": 2}})
+    retrain = {**FILTERS["retrain"], "epochs": 9, "shares": [0.5, 0.75, 1]}
+    changes = ODD | few | {"admm": FILTERS["admm"], "retrain": retrain, "finish": "incremental"}
+    trained(recipes.read(written(elsewhere, **changes)), 107, data.load("digits"))
+    assert [(given["epochs"], given["resume"].partition(".unfinished")[2]) for given in fitted[2:]] == [
+        (3, "-0.5"), (3, "-0.75"), (3, ""),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("finish", "parts"), [("straight-through", [""]), ("incremental", ["-0.3", "-0.6", "-0.9", ""])]
 )
