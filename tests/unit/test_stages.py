@@ -129,7 +129,7 @@ def test_the_shares_that_are_frozen_may_be_given(elsewhere, told):
     retrain = {**FILTERS["retrain"], "epochs": 9, "shares": [0.5, 0.75, 1]}
     changes = ODD | few | {"admm": FILTERS["admm"], "retrain": retrain, "finish": "incremental"}
     trained(recipes.read(written(elsewhere, **changes)), 107, data.load("digits"))
-    assert [(given["epochs"], given["resume"].partition(".unfinished")[2]) for given in fitted[2:]] == [
+    assert [(given["epochs"], str(given["resume"]).partition(".unfinished")[2]) for given in fitted[2:]] == [
         (3, "-0.5"), (3, "-0.75"), (3, ""),
     ]  # fmt: skip
 
