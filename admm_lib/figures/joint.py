@@ -1,0 +1,88 @@
+"""Figures of notebook 05."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from .style import BLUE, COLORS, GREEN, GREY, INK, ORANGE, PINK, SKY, new_figure, styled
+
+PARTS = {"values": BLUE, "positions": ORANGE, "codebooks": GREEN, "biases": PINK, "header": GREY}
+
+
+@styled
+def file_bar(sections: Mapping[str, int], most: float, headline: str) -> Figure:
+    """The bits of a file's sections as one bar from left to right, in bytes; the axis ends at `most`."""
+    figure = new_figure(7.5, 1.75, layout=None)
+    axes = figure.subplots()
+    figure.subplots_adjust(0.03, 0.3, 0.97, 0.64)
+    left = 0.0
+    for name, color in PARTS.items():
+        width = sections[name] / 8
+        axes.barh(0, width, 0.8, left, color=color, label=f"{name} {width:,.0f}")
+        left += width
+    axes.set(xlim=(0, most), ylim=(-0.5, 0.5), yticks=[], xlabel="bytes of the whole file")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.spines["left"].set_visible(False)
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=5, handlelength=1, columnspacing=1.4)
+    axes.set_title(headline, y=1.32)
+    return figure
+
+
+@styled
+def codes(panes: Mapping[str, Mapping[str, float]], own: str = "file") -> Figure:
+    """What codes need, bits shown as bytes: a pane for each title, a bar for each code, that of `own` blue."""
+    figure = new_figure(7.5, 0.85 + 0.27 * max(map(len, panes.values())))
+    row = figure.subplots(1, len(panes), squeeze=False)[0]
+    for axes, (title, found) in zip(row, panes.items(), strict=True):
+        sizes = [bits / 8 for bits in found.values()]
+        axes.barh(range(len(sizes)), sizes, 0.7, color=[BLUE if name == own else SKY for name in found])
+        beside = {"textcoords": "offset points", "va": "center", "fontsize": 8.5}
+        for place, size in enumerate(sizes):
+            axes.annotate(f"{size:,.0f}", (size, place), (3, 0), **beside)
+        axes.set_yticks(range(len(found)), list(found))
+        axes.tick_params(axis="y", length=0)
+        axes.set(xlim=(0, 1.22 * max(sizes)), ylim=(len(found) - 0.4, -0.6), xlabel="bytes", title=title)
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+    return figure
+
+
+@styled
+def histograms(panes: Mapping[str, tuple[np.ndarray, np.ndarray]], most: int = 60) -> Figure:
+    """For each layer its nonzero weights, above, and the gaps between them, below, as histograms.
+
+    Gaps of more than `most` are in the last bar.
+    """
+    figure = new_figure(7.5, 3.6)
+    rows = figure.subplots(2, len(panes), squeeze=False)
+    for above, below, (layer, (weights, gaps)) in zip(*rows, panes.items(), strict=True):
+        values, counts = np.unique(weights, return_counts=True)
+        above.vlines(values, 0, counts, color=COLORS.get(layer, BLUE), lw=1.5)
+        above.set(title=layer, xlabel="weight", ylim=(0, None))
+        below.bar(*np.unique(gaps.clip(max=most), return_counts=True), 0.9, color=COLORS.get(layer, BLUE))
+        below.set(xlabel="gap to the next", xlim=(0, most + 1))
+    rows[0][0].set_ylabel("weights")
+    rows[1][0].set_ylabel("weights")
+    return figure
+
+
+@styled
+def qr_code(image: np.ndarray, headline: str) -> Figure:
+    """A QR code as it may be scanned, each of its modules as sharp as it is."""
+    figure = new_figure(4.6, 4.9, layout=None)
+    axes = figure.add_axes((0.02, 0.02, 0.96, 0.9))
+    axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axes.axis("off")
+    axes.set_title(headline)
+    return figure
+
+
+@styled
+def digits(images: np.ndarray, labels: Sequence[str]) -> Figure:
+    """Images of digits in a row, (n, 28, 28), each with its label below."""
+    figure = new_figure(7.5, 1.1)
+    for axes, image, label in zip(figure.subplots(1, len(images)), images, labels, strict=True):
+        axes.imshow(image, cmap="gray_r")
+        axes.set(xticks=[], yticks=[])
+        axes.set_xlabel(label, color=INK)
+    return figure
