@@ -31,7 +31,7 @@ def file_bar(sections: Mapping[str, int], most: float, headline: str) -> Figure:
 
 @styled
 def codes(panes: Mapping[str, Mapping[str, float]], own: str = "file") -> Figure:
-    """What codes need, bits shown as bytes: a pane for each title, a bar for each code, that of `own` blue."""
+    """What codes need, bits shown as bytes: a pane for each title, a bar for each code, `own` in blue."""
     figure = new_figure(7.5, 0.85 + 0.27 * max(map(len, panes.values())))
     row = figure.subplots(1, len(panes), squeeze=False)[0]
     for axes, (title, found) in zip(row, panes.items(), strict=True):
