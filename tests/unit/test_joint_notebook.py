@@ -1,15 +1,17 @@
 """The figures and the panel of notebook 05 show what they are given, and offer the file that they show."""
 
 import base64
+import io
 import re
 
 import numpy as np
 import pytest
+from matplotlib.image import imread
 
 import admm_lib as al
-from admm_lib import codec
+from admm_lib import codec, qr
 from admm_lib.figures import joint as figures
-from admm_lib.figures.style import BLUE
+from admm_lib.figures.style import BLUE, png
 from admm_lib.panels import joint
 from admm_lib.panels.base import sweep_states
 
@@ -50,6 +52,9 @@ def test_histograms_count_weights_and_gaps():
 def test_pictures_of_codes_and_digits():
     (axes,) = figures.qr_code(np.zeros((8, 8), dtype=np.uint8), "scan me").axes
     assert axes.get_title(loc="left") == "scan me"
+    content = bytes(range(256)) * 5
+    drawn = png(figures.qr_code(qr.picture(content), "scan me"))
+    assert qr.read((255 * imread(io.BytesIO(drawn))[..., 0]).astype(np.uint8)) == content
     row = figures.digits(np.zeros((3, 28, 28)), ["7", "2", "1"]).axes
     assert [axes.get_xlabel() for axes in row] == ["7", "2", "1"]
 
