@@ -25,7 +25,7 @@ ROOT    := $(if $(filter 0,$(shell id -u)),--allow-root)
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run lab test test-rest test-full bench records records-reencode table notebooks lint clean
+.PHONY: help setup run lab test test-rest test-full bench bench-files records records-reencode table notebooks lint clean
 
 help:
 	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
@@ -59,6 +59,10 @@ test-full: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python tests/benchmarks/bench.py $(ARGS)
+
+# Bytes instead of times: whole files beside those of other codes. Makes an environment for nncodec in build/.
+bench-files: $(STAMP)
+	$(BIN)/python tests/benchmarks/files.py $(ARGS)
 
 # Runs the recorded experiments again, one seed at a time, into build/records; an interrupted call is
 # resumed by the next. New recipes are recorded by: .venv/bin/admm run data/recipes/NAME.yaml

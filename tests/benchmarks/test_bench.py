@@ -33,3 +33,21 @@ def test_bench_runs():
     for cells in rows:
         low, high = map(float, cells[3].split("–"))
         assert low <= float(cells[2]) <= high
+
+
+@pytest.mark.full
+def test_bench_of_files_runs():
+    script = Path(__file__).with_name("files.py")
+    command = [sys.executable, "-W", "error", str(script), "--only=lenet5-file-1551", "--without-nncodec"]
+    found = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, check=False,
+        env=os.environ | {"PYTHONPATH": str(script.parents[2])},
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    rows = [line.split("|") for line in found.stdout.splitlines()[2:]]
+    sizes = {cells[2].strip(): int(cells[3].replace(",", "")) for cells in rows}
+    assert len(sizes) == len(rows) == 8
+    assert sizes[".admm"] == min(sizes.values())
+    assert sizes["safetensors"] == max(sizes.values())
+    for cells in rows:
+        assert float(cells[4]) == pytest.approx(sizes[".admm"] / int(cells[3].replace(",", "")), abs=6e-4)

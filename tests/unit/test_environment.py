@@ -32,6 +32,7 @@ NOT_IMPORTED = {  # needed all the same
     "coverage": "a command",
 }
 OWN = {"admm_lib", "browser", "conftest", "unit"}
+APART = {"nncodec"}  # has an environment of its own, which the benchmark of files makes
 
 
 def named(requirements: list[str]) -> dict[str, Requirement]:
@@ -121,7 +122,7 @@ def imports(code: str) -> set[str]:
             found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             found.add(str(node.module).split(".")[0])
-    return found - sys.stdlib_module_names - OWN
+    return found - sys.stdlib_module_names - OWN - APART
 
 
 def notebook_code(path: Path) -> str:

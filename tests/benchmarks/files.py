@@ -1,0 +1,143 @@
+"""Bytes and times of whole files, ours and others', for the same tensors: `make bench-files`.
+
+General compressors get the tensors as safetensors lays them out, and once more as whole numbers, each
+tensor's multiples of its step, in a byte each. The NNR coder (ISO/IEC 15938-17) gets the whole numbers as
+well. What takes whole numbers is charged four bytes a tensor for the step. All give the tensors back as they
+were, bit for bit, but for 32-bit biases under nncodec, which rounds them. nncodec needs numpy below 2, and so
+has an environment of its own, made on the first call.
+"""
+
+import argparse
+import json
+import lzma
+import math
+import statistics
+import subprocess
+import sys
+import venv
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import safetensors.numpy
+import torch
+import zstandard
+
+import admm_lib as al
+from admm_lib import codec, records
+from admm_lib.codec.steps import find_step
+
+HOME = Path(__file__).resolve().parents[2]
+ENVIRONMENT = HOME / "build" / "nncodec"
+NETWORKS = ("lenet5-file-1551", "lenet5-file-3102", "lenet5-2bit", "lenet5-binary")
+ROUNDS = 5
+Tensors = dict[str, np.ndarray]
+Code = tuple[Callable[[], bytes], Callable[[bytes], object]]
+
+
+def multiples(tensors: Tensors) -> tuple[Tensors, int]:
+    """Each tensor as whole multiples of its step, and how many steps there are.
+
+    A tensor that is not on levels, such as a bias of 32 bits, stays as it is.
+    """
+    found, steps = {}, 0
+    for name, tensor in tensors.items():
+        values = torch.from_numpy(np.unique(tensor[tensor != 0]))
+        step = find_step(values) if len(values) else None
+        found[name] = tensor
+        if step is not None:
+            size = math.ldexp(step.mantissa, step.exponent)
+            whole = np.rint(tensor.astype(np.float64) / size)
+            if np.abs(whole).max() < 128 and np.array_equal((whole * size).astype(np.float32), tensor):
+                found[name], steps = whole.astype(np.int8), steps + 1
+    return found, steps
+
+
+def general(tensors: Tensors) -> dict[str, Code]:
+    """safetensors, and what zlib, xz and zstd make of its bytes."""
+    packed, level = zstandard.ZstdCompressor(level=22), 9 | lzma.PRESET_EXTREME
+    raw = safetensors.numpy.save(tensors)
+    return {
+        "safetensors": (lambda: safetensors.numpy.save(tensors), safetensors.numpy.load),
+        "zlib -9": (lambda: zlib.compress(raw, 9), zlib.decompress),
+        "xz -9e": (lambda: lzma.compress(raw, preset=level), lzma.decompress),
+        "zstd -22": (lambda: packed.compress(raw), zstandard.ZstdDecompressor().decompress),
+    }
+
+
+def timed(code: Code) -> tuple[int, float, float]:
+    """Bytes, and median milliseconds to write and to read."""
+    write, read = code
+    writing, reading = [], []
+    for _ in range(ROUNDS):
+        started = perf_counter()
+        content = write()
+        written = perf_counter()
+        read(content)
+        writing.append(written - started)
+        reading.append(perf_counter() - written)
+    return len(content), 1e3 * statistics.median(writing), 1e3 * statistics.median(reading)
+
+
+def nncodec(tensors: Tensors) -> tuple[int, float, float] | str:
+    """Bytes and times of nncodec, or why there are none."""
+    python = ENVIRONMENT / "bin" / "python"
+    try:
+        if not python.exists():
+            print("(making an environment for nncodec)", file=sys.stderr, flush=True)
+            venv.create(ENVIRONMENT, with_pip=True)
+            pins = [f"torch=={torch.__version__.split('+')[0]}", "numpy<2", "nncodec==2.1.3"]
+            command = [python, "-m", "pip", "install", "--quiet", *pins]
+            subprocess.run(command, check=True, capture_output=True, text=True, timeout=1_800)
+        given = ENVIRONMENT / "tensors.npz"
+        whole = {name: each.astype(np.int32) for name, each in tensors.items() if each.dtype == np.int8}
+        np.savez(given, **tensors | whole)
+        script = Path(__file__).with_name("nncodec_peer.py")
+        command = [python, script, given, str(ROUNDS)]
+        found = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)
+        size, writing, reading = json.loads(found.stdout.splitlines()[-1])
+        return size, writing, reading
+    except subprocess.SubprocessError as error:
+        return " ".join(str(getattr(error, "stderr", None) or error).split())[-200:]
+
+
+def rows(name: str, others: bool) -> list[str]:
+    """The table's lines for one network, ours first."""
+    model = al.load(HOME / records.read(name)["runs"][0]["file"])
+    tensors = {key: value.numpy() for key, value in model.state_dict().items()}
+    whole, steps = multiples(tensors)
+    codes = {".admm": (lambda: codec.encode(model), codec.decode)} | general(tensors)
+    for label, code in list(general(whole).items())[1:]:
+        codes[f"{label}, whole numbers"] = code
+    found = {label: timed(code) for label, code in codes.items()}
+    if others:
+        found["nncodec, whole numbers"] = nncodec(whole)
+    lines = []
+    for label, each in found.items():
+        if isinstance(each, str):
+            lines.append(f"| {name} | {label} | not measured: {each} | | | |")
+            continue
+        size, writing, reading = each
+        size += 4 * steps * label.endswith("numbers")
+        share = found[".admm"][0] / size
+        lines.append(f"| {name} | {label} | {size:,} | {share:.3f} | {writing:.1f} ms | {reading:.1f} ms |")
+    return lines
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description="File sizes beside those of other codes.")
+    parser.add_argument("--only", help="one of the networks")
+    parser.add_argument("--without-nncodec", action="store_true", help="install nothing")
+    options = parser.parse_args(arguments)
+    print("| network | code | bytes | ours / theirs | writing | reading |")
+    print("|---|---|---|---|---|---|")
+    for name in [options.only] if options.only else NETWORKS:
+        for line in rows(name, not options.without_nncodec):
+            print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
