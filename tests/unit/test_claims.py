@@ -446,6 +446,17 @@ def test_what_the_readme_says_of_the_suffixes():
         assert recipe["steps"] == records.read("lenet300-68x")["recipe"]["steps"][:steps]  # one chain
         assert "distill" in recipe
         assert "dropout" not in recipe["dense"]
+    for name in [each for each in recipes if each.startswith("deep-compression-")]:
+        pruned, quantized = recipes.pop(name)["steps"]
+        assert "keep" in pruned
+        assert {(each["set"], each["bits"]) for each in quantized["sets"].values()} == {("clusters", 6)}
+    for name in [each for each in recipes if "-file-" in each]:
+        first, *between, last = recipes.pop(name)["steps"]
+        assert first["by"] == "filter"
+        assert all("sets" not in step and "by" not in step for step in between)
+        assert last["joint"] == "intersection"
+        assert {each.rpartition(".")[2] for each in last["sets"]} == {"weight", "bias"}
+        assert max(run["file_bytes"] for run in records.read(name)["runs"]) <= int(name.split("-")[-1])
     few = {name: recipes.pop(name) for name in list(recipes) if not prunes(recipes[name])}
     assert all(re.search(r"bit$|-binary$|-ternary$", name) for name in few)
     for name, recipe in few.items():

@@ -72,6 +72,7 @@ def offered(panel):
     return name, base64.b64decode(content)
 
 
+@pytest.mark.full
 def test_every_state_draws_and_offers_its_file(panel):
     for state in sweep_states(panel, random=4):
         panel.set(**state)
@@ -94,6 +95,7 @@ def test_accuracy_is_that_of_the_file(panel):
     assert f"; {right:.1f}% right, nothing trained" in panel.line
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("values", ["levels", "clusters"])
 def test_retrain_ends_in_both_sets_and_offers_that_file(panel, values):
     panel.set(ratio=20, bits=2, values=values)
