@@ -7,11 +7,12 @@ from . import data, models, storage
 from .admm import ADMM, Residuals
 from .allocation import suggest
 from .codec import CodecError, load, save
-from .constraints import Constraint, OneOf, Sparse
+from .constraints import Constraint, LowRank, OneOf, Sparse
 from .distillation import Teacher
 from .evaluation import evaluate
 from .importance import fisher
 from .intersection import Both
+from .low_rank import factored
 from .parametrizations import bake
 from .quantization import Binary, Clusters, Levels, PowerOfTwo, Ternary
 from .schedules import geometric
@@ -20,9 +21,10 @@ from .training import DivergenceError, fit
 
 __version__ = "0.1.0.dev0"
 __all__ = [
-    "ADMM", "Binary", "Both", "Clusters", "CodecError", "Constraint", "DivergenceError", "Levels", "OneOf",
-    "PowerOfTwo", "Residuals", "Sparse", "Teacher", "Ternary", "bake", "data", "evaluate", "expand",
-    "fisher", "fit", "geometric", "load", "models", "pack", "save", "shrink", "storage", "suggest",
+    "ADMM", "Binary", "Both", "Clusters", "CodecError", "Constraint", "DivergenceError", "Levels", "LowRank",
+    "OneOf", "PowerOfTwo", "Residuals", "Sparse", "Teacher", "Ternary", "bake", "data", "evaluate", "expand",
+    "factored", "fisher", "fit", "geometric", "load", "models", "pack", "save", "shrink", "storage",
+    "suggest",
 ]  # fmt: skip
 
 

@@ -116,3 +116,36 @@ class OneOf:
     def hold(self, weight: Tensor) -> nn.Module:
         """The weights as they are: with levels and assignment both fixed, nothing is left to train."""
         return parametrizations.Constant(weight)
+
+
+@dataclass(frozen=True)
+class LowRank:
+    r"""The matrix of a layer, a row for each output, has at most that rank: {Z : rank(Z) <= rank}.
+
+    `rank` is a count, 1 or more; ValueError otherwise. Then two layers of rank * (rows + columns) weights do
+    the work of one, see `low_rank.factored`. The rival of pruning in 1510.00149, Section 6.3.
+    """
+
+    rank: int
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.rank, int) and self.rank >= 1):
+            raise ValueError(f"rank is a count, 1 or more, but is {self.rank!r}")
+
+    def check(self, shape: torch.Size, name: str) -> None:
+        """Raise ValueError for what is no matrix, several layers as one included, or has not that many rows
+        and columns.
+        """
+        if len(shape) < 2:
+            raise ValueError(f"{name}: only one weight of two dimensions or more has a rank")
+        most = min(shape[0], math.prod(shape[1:]))
+        if self.rank > most:
+            raise ValueError(f"{name}: rank {self.rank} is more than its {most}: lower it")
+
+    def project(self, weight: Tensor) -> Tensor:
+        """The nearest of that rank; see `projections.low_rank`."""
+        return projections.low_rank(weight, self.rank)
+
+    def hold(self, weight: Tensor) -> nn.Module:
+        """The product of two factors, which both train on."""
+        return parametrizations.Factors(weight, self.rank)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from . import groups, projections
-from .constraints import Constraint, Sparse
+from .constraints import Constraint, LowRank, Sparse
 
 ROUNDS = 20  # of support and values in turn; two or three are usual
 FEW = 16  # groups of which every number is tried
@@ -21,14 +21,14 @@ class Both:
     Support given, `few` projects what stays. The error falls in every round, to a local optimum, the best
     of several starts, since weights too small for any value are better left out, and what stays then has
     better values. Held as `few` holds it. Raises ValueError where `sparse` is no `Sparse`, or `few` is one,
-    no set, or moves zeros. Source: 1811.01907, Section 3.3 (both constraints at once).
+    no set of values, or moves zeros. Source: 1811.01907, Section 3.3 (both constraints at once).
     """
 
     sparse: Sparse
     few: Constraint
 
     def __post_init__(self) -> None:
-        few = isinstance(self.few, Constraint) and not isinstance(self.few, (type, Sparse, Both))
+        few = isinstance(self.few, Constraint) and not isinstance(self.few, (type, Sparse, LowRank, Both))
         if not isinstance(self.sparse, Sparse) or not few:
             raise ValueError(
                 "Both takes a Sparse, then a set of few values: Both(Sparse(9), Levels(2))"

@@ -116,6 +116,28 @@ class Partly(nn.Module):
         return weight
 
 
+class Factors(nn.Module):
+    r"""The weight's matrix, (shape[0], the rest), is a product of two that train: W = A B^T.
+
+    The original is A (rows, rank) on top of B (columns, rank). At first the singular values are shared
+    evenly, A = U sqrt(S) and B = V sqrt(S), so that neither factor takes larger steps than the other.
+    """
+
+    def __init__(self, weight: Tensor, rank: int) -> None:
+        super().__init__()
+        self.shape, self.rank = weight.shape, rank
+
+    def forward(self, factors: Tensor) -> Tensor:
+        return (factors[: self.shape[0]] @ factors[self.shape[0] :].T).reshape(self.shape)
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """The factors of the nearest weight of that rank."""
+        matrix = weight.detach().reshape(weight.shape[0], -1)
+        left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+        roots = values[: self.rank].sqrt()
+        return torch.cat([left[:, : self.rank] * roots, right[: self.rank].T * roots])
+
+
 class StraightThrough(nn.Module):
     """The network computes with projected weights, and the gradient goes to the free ones as if it had not.
 

@@ -1,5 +1,6 @@
 """Full runs as short compositions of the library, driven by a recipe: data/recipes/NAME.yaml."""
 
+import copy
 import hashlib
 import os
 from collections.abc import Iterable
@@ -9,8 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from . import codec, data, recipes, records, stages, storage
+from . import codec, data, models, recipes, records, stages, storage
 from .evaluation import evaluate
+from .low_rank import factored
 from .names import resolve
 from .recipes import Recipe
 from .shrink import pack
@@ -86,11 +88,13 @@ def record_run(
     dense, model = trained[0].network, trained[-1].network
     if recipes.prunes(recipe) and recipes.quantizes(recipe):
         _pack(model, recipe)
+    if ranks := recipes.ranks(recipe):
+        model = factored(model, ranks)
     place = home or data.HOME
     file = place / "models" / f"{recipe['name']}-seed{seed}.admm"
     file.parent.mkdir(parents=True, exist_ok=True)
     codec.save(model, file)
-    decoded = codec.load(file)
+    decoded = codec.load(file, _skeleton(recipe))
     ladder = storage.ladder(decoded)
     spent = [seconds for each in tried for seconds in each["seconds"]] or _seconds(trained)
     dense_test, test = evaluate(dense, images.test), evaluate(decoded, images.test)
@@ -129,10 +133,16 @@ def _pack(model: nn.Sequential, recipe: Recipe) -> None:
     pack(model)
     last = {}  # a later step's set for a layer takes the place of an earlier one
     for step in recipes.steps(recipe):
-        last |= recipes.few_values(step)
+        last |= recipes.given_sets(step)
     for name, each in last.items():
         tensor = getattr(*resolve(model, name))
         tensor.copy_(each.project(tensor))
+
+
+def _skeleton(recipe: Recipe) -> nn.Module | None:
+    """The module that a file of factored layers is read into; others say themselves what they hold."""
+    ranks = recipes.ranks(recipe)
+    return factored(models.create(recipe["model"]), ranks) if ranks else None
 
 
 def reencode(
@@ -153,11 +163,12 @@ def reencode(
             known = hashlib.sha256(before).hexdigest()
             if known not in (run["sha256"], run.get("reencoded", {}).get("from")):
                 raise ValueError(f"{file.name} is not its record's file: restore it from version control")
-            model = codec.load(file)
+            skeleton = _skeleton(record["recipe"])
+            model = codec.load(file, skeleton)
             after = codec.encode(model)
             if known == run["sha256"] and len(after) > (1 - WORTHWHILE) * len(before):
                 continue
-            if not _equal(codec.decode(after), model):
+            if not _equal(codec.decode(after, copy.deepcopy(skeleton)), model):
                 raise ValueError(f"{file.name} did not come back as it was: nothing was changed")
             run |= {
                 "ladder_bits": storage.ladder(model).as_bits(),
@@ -202,18 +213,18 @@ def _searched(
     models; the child with the best validation accuracy (the first of them) replaces its parent, the others
     are dropped. Source: the progressive framework of 1810.07378.
     """
-    models: list[list[Done]] = []
+    kept: list[list[Done]] = []
     tried, path = [], dense
     for number, step in enumerate(steps, 1):
-        parents = [dense] if number <= width else models
+        parents = [dense] if number <= width else kept
         children = [runner.go_on(parent, *step) for parent in parents]
         accuracies = [child[-1].origin["val_accuracy"][-1] for child in children]
         best = accuracies.index(max(accuracies))
         path = children[best]
         if number <= width:
-            models.append(path)
+            kept.append(path)
         else:
-            models[best] = path
+            kept[best] = path
         seconds = [round(sum(_seconds(child[-len(step) :])), 1) for child in children]
         tried.append({"step": number, "val_accuracy": accuracies, "best": best, "seconds": seconds})
         runner.report(f"  step {number}: {accuracies}, the best from model {best}")

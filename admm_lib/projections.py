@@ -91,3 +91,22 @@ def hard_threshold(v: Tensor, lam: float) -> Tensor:
     if not lam >= 0:
         raise ValueError(f"lam must not be negative, but is {lam}")
     return torch.where(v.abs() > (2 * lam) ** 0.5, v, 0)
+
+
+def low_rank(weight: Tensor, rank: int) -> Tensor:
+    r"""The nearest tensor whose matrix has at most that rank: argmin_Z ||Z - W||^2 s.t. rank(Z) <= rank.
+
+    The matrix has a row for each output, (shape[0], the rest). With W = sum_i s_i u_i v_i^T and s_1 >= s_2
+    >= ..., it is the sum up to `rank`; of equal singular values at that place some stay, and one that is a
+    rounding error counts as zero. Time O(m n min(m, n)). Raises ValueError unless 0 <= rank <= min(m, n).
+    Source: Eckart and Young 1936.
+    """
+    matrix = weight.reshape(weight.shape[0], -1).to(torch.promote_types(weight.dtype, torch.float32))
+    if not 0 <= rank <= min(matrix.shape):
+        raise ValueError(f"rank must lie between 0 and {min(matrix.shape)}, but is {rank}")
+    left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+    rounding = torch.finfo(weight.dtype).eps * max(matrix.shape) * values[:1].sum()
+    if bool((values[rank:] <= rounding).all()):
+        return weight.clone()  # of that rank already, so that projecting twice changes nothing
+    nearest = (left[:, :rank] * values[:rank]) @ right[:rank]
+    return nearest.to(weight.dtype).reshape(weight.shape)

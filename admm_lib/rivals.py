@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from .constraints import Constraint, Sparse
+from .constraints import Constraint, LowRank, Sparse
 from .intersection import Both
 from .names import resolve
 from .parametrizations import Partly, StraightThrough, hold
@@ -83,6 +83,8 @@ def _owned(
 ) -> list[tuple[tuple[nn.Module, str], Constraint]]:
     """Each set with the module and the tensor's name that it is for; all are checked first."""
     for name, each in sets.items():
+        if isinstance(each, LowRank):
+            raise ValueError(f"{name}: {each!r} has no levels to freeze or to pass through")
         if isinstance(each, (Sparse, Both)):
             raise ValueError(f"{name}: {each!r} prunes: prune first, then give its set of few values")
         if getattr(each, "per", "layer") == "channel":

@@ -132,7 +132,7 @@ class Runner:
         """
         settings, admm, trained = stage.settings, None, network
         before = sum(each.stage.settings["epochs"] for each in path)
-        few = recipes.few_values(settings)
+        few = recipes.given_sets(settings)
         _hold_zeros(network)
         if stage.name == "magnitude":
             ADMM(network, recipes.prune_sets(settings, network)).finalize()
@@ -196,7 +196,7 @@ def _hold_values(before: list[Stage], stage: Stage, network: nn.Module) -> None:
     """
     done = {}
     for each in [*before, stage] if stage.name == "retrain" else before:
-        done |= recipes.few_values(each.settings)
+        done |= recipes.given_sets(each.settings)
     anew = stage.settings.get("sets", {}) if stage.name != "retrain" else {}
     for name in done.keys() - anew.keys():
         owner = resolve(network, name)

@@ -9,10 +9,22 @@ from pathlib import Path
 import yaml
 
 from .checks import problems
-from .form import BUDGETS, CHOICES, Recipe, epochs, few_values, prune_sets, prunes, quantizes, sets, steps
+from .form import (
+    BUDGETS,
+    CHOICES,
+    Recipe,
+    epochs,
+    given_sets,
+    prune_sets,
+    prunes,
+    quantizes,
+    ranks,
+    sets,
+    steps,
+)  # fmt: skip
 
 __all__ = [
-    "BUDGETS", "CHOICES", "Recipe", "epochs", "few_values", "prune_sets", "prunes", "quantizes",
+    "BUDGETS", "CHOICES", "Recipe", "epochs", "given_sets", "prune_sets", "prunes", "quantizes", "ranks",
     "read", "sets", "steps",
 ]  # fmt: skip
 

@@ -23,8 +23,9 @@ from .form import (
     STAGES,
     STEP,
     Recipe,
-    few_values,
+    given_sets,
     prune_sets,
+    ranks,
     sets,
     steps,
 )  # fmt: skip
@@ -51,10 +52,20 @@ def problems(recipe: object, stem: str) -> Iterator[str]:
     if "finish" in recipe and (recipe["method"] != "admm" or recipe["finish"] not in FINISHES):
         yield f"finish is {' or '.join(FINISHES)}, after method admm, but is {recipe['finish']!r}"
     yield from _misstepped(recipe)
+    if ranks(recipe) and (len(steps(recipe)) > 1 or "finish" in recipe or not _of_low_rank(recipe)):
+        yield "low-rank stands alone: one step, no other sets, method admm or snap, no finish or shrink"
     if "finish" in recipe and not any("sets" in step for step in steps(recipe)):
         yield "finish is for weights that become quantized: give sets, or leave it out"
     if "search" in recipe and len(steps(recipe)) <= recipe["search"]["width"]:
         yield "search: width models are pruned first, and then one step at least; add steps or lower width"
+
+
+def _of_low_rank(recipe: Recipe) -> bool:
+    """Whether the first step makes layers low-rank, does nothing else, and by a method that can."""
+    step = steps(recipe)[0]
+    whole = not any(step[stage].get("shrink") for stage in STEP)
+    alone = whole and "keep" not in step and len(ranks(recipe)) == len(step["sets"])
+    return alone and recipe["method"] in ("admm", "snap")
 
 
 def _misfielded(found: Recipe, needed: dict[str, type], allowed: dict[str, type]) -> Iterator[str]:
@@ -215,7 +226,7 @@ def _misfits(step: Recipe, network: nn.Module) -> Iterator[str]:
         if type(keep) is not int or keep < 1:
             yield f"keep: {name} needs a whole number, 1 or more, not {keep!r}"
     try:
-        for name, each in chain(prune_sets(step, network).items(), few_values(step).items()):
+        for name, each in chain(prune_sets(step, network).items(), given_sets(step).items()):
             each.check(getattr(*resolve(network, name)).shape, name)
         sets(step, network)
     except (ValueError, TypeError) as error:

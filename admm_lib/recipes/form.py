@@ -7,7 +7,7 @@ from torch import nn
 
 from .. import allocation, models, quantization
 from ..admm import Key
-from ..constraints import Constraint, Sparse
+from ..constraints import Constraint, LowRank, Sparse
 from ..intersection import Both
 
 Recipe = dict[str, Any]
@@ -19,15 +19,16 @@ FIELDS: dict[str, type] = {
 }  # fmt: skip
 # Fields of a one-shot recipe itself, or of each of its `steps`: two stages of training, and either budgets,
 # `keep` of groups seen as `by` says, or a rule that allocates them when the weights are there, or `sets` of
-# few values, each as {set: levels, bits: 3}; or keep and sets, `joint` as one of JOINT says.
+# few values, each as {set: levels, bits: 3}; or keep and sets, `joint` as one of JOINT says. Layers of low
+# rank, {set: low-rank, rank: 20}, are stored as two each: the rival of pruning, in a recipe of its own.
 STEP: dict[str, type] = {"admm": dict, "retrain": dict}
 BUDGETS: dict[str, type] = {"keep": dict, "by": str, "allocation": dict, "sets": dict, "joint": str}
 # What ADMM does under both: one pair of variables, for the intersection; a pair for each; or it prunes
 # alone, and what it leaves takes on few values afterwards, as in layers that had been quantized before.
 JOINT = ("intersection", "pairs", "pruning")
-FEW_VALUES: dict[str, type] = {
+SETS: dict[str, type] = {
     "clusters": quantization.Clusters, "levels": quantization.Levels, "powers": quantization.PowerOfTwo,
-    "ternary": quantization.Ternary, "binary": quantization.Binary,
+    "ternary": quantization.Ternary, "binary": quantization.Binary, "low-rank": LowRank,
 }  # fmt: skip
 # `study` names the comparison of which the recipe is an arm; it is no headline then. `finish` says how ADMM's
 # weights become quantized, where they are not simply projected: by which of its rivals, while retraining.
@@ -82,7 +83,7 @@ def sets(step: dict[str, Any], network: nn.Module) -> dict[Key, Constraint | Seq
     """The sets of a step for ADMM: its budgets, what its rule allocates on the weights of `network`, its
     `sets`, or both, joined as it says.
     """
-    budgets, few = prune_sets(step, network), few_values(step)
+    budgets, few = prune_sets(step, network), given_sets(step)
     match step.get("joint"):
         case "intersection":
             return budgets | {
@@ -105,15 +106,23 @@ def prune_sets(step: dict[str, Any], network: nn.Module) -> dict[Key, Sparse]:
     return {name: Sparse(keep=keep, by=step.get("by", "element")) for name, keep in budgets.items()}
 
 
-def few_values(step: dict[str, Any]) -> dict[str, Constraint]:
-    """The `sets` of a step by layer; none where it quantizes nothing. ValueError for an unknown set."""
+def given_sets(step: dict[str, Any]) -> dict[str, Constraint]:
+    """The `sets` of a step by layer; none where it only prunes. ValueError for an unknown set."""
     found = {}
     for name, each in step.get("sets", {}).items():
-        if each["set"] not in FEW_VALUES:
-            raise ValueError(f"set must be one of {', '.join(FEW_VALUES)}, but is {each['set']!r}")
+        if each["set"] not in SETS:
+            raise ValueError(f"set must be one of {', '.join(SETS)}, but is {each['set']!r}")
         arguments = {key: value for key, value in each.items() if key != "set"}
-        found[name] = FEW_VALUES[each["set"]](**arguments)
+        found[name] = SETS[each["set"]](**arguments)
     return found
+
+
+def ranks(recipe: Recipe) -> dict[str, int]:
+    """The ranks of the layers that become low-rank; none in most recipes."""
+    found = {name: each for step in steps(recipe) for name, each in given_sets(step).items()}
+    return {
+        name.removesuffix(".weight"): each.rank for name, each in found.items() if isinstance(each, LowRank)
+    }
 
 
 def epochs(recipe: Recipe) -> int:

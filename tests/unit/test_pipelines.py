@@ -105,7 +105,7 @@ def test_what_is_recorded_was_measured_on_the_decoded_file(elsewhere, as_trained
     dense, _, pruned = as_trained([])
     other = copy.deepcopy(pruned.network)
     other.fc3.weight.data[:5] = 0
-    monkeypatch.setattr(pipelines.codec, "load", lambda file: other)
+    monkeypatch.setattr(pipelines.codec, "load", lambda file, model: other)
     run, images = pipelines.record_run(TINY, 107), al.data.load("digits")
     for split in ("val", "test"):
         scores = [

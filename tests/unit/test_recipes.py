@@ -10,6 +10,11 @@ def shared(shares):
     return {"retrain": {"epochs": 5, "lr": 1, "shares": shares}}
 
 
+def low_rank(rank, more=None, **changes):
+    """fc2 of that rank, and more sets beside it."""
+    return {**quantized({"fc2.weight": {"set": "low-rank", "rank": rank}} | (more or {})), **changes}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -89,6 +94,12 @@ def shared(shares):
             (shared(odd), "retrain: shares must be a list of numbers that rise from above 0 to 1, but is")
             for odd in ([], 1, [0.5], [1, 1], [0.5, 0.5, 1], [0, 1], [0.6, 0.5, 1], [0.5, 1.5], ["1"])
         ],
+        (low_rank(9, method="incremental"), "low-rank stands alone"),
+        (low_rank(9, finish="incremental", retrain={"epochs": 4, "lr": 1}), "low-rank stands alone"),
+        (low_rank(9, retrain={"epochs": 4, "lr": 1, "shrink": True}), "low-rank stands alone"),
+        (low_rank(9, keep=TINY["keep"], joint="intersection"), "Both takes a Sparse, then a set of few"),
+        (low_rank(9, more={"fc3.weight": {"set": "binary"}}), "low-rank stands alone"),
+        (low_rank(101), "fc2.weight: rank 101 is more than its 100"),
         ({"method": "straight-through"}, "method straight-through quantizes: give sets"),
         (
             {**quantized({"fc1.weight": {"set": "binary"}}), "method": "incremental"}
