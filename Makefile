@@ -3,6 +3,7 @@
 #   make run        execute all notebooks; executed copies, HTML and an index in build/run/
 #   make lab        open JupyterLab on the first notebook
 #   make test       the tests a change must pass;  make test-full: these and the slow ones
+#   make bench      times beside those of peers;  make bench-files: bytes beside those of other codes
 #   make setup      only install
 #
 # PYTHON=python3.12        another interpreter (3.11 or newer)
