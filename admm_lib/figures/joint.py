@@ -5,7 +5,21 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from .style import BLUE, COLORS, GREEN, GREY, INK, ORANGE, PINK, SKY, new_figure, styled
+from ..records import Interval
+from .style import (
+    BLUE,
+    COLORS,
+    GREEN,
+    GREY,
+    INK,
+    LINES,
+    MARKERS,
+    ORANGE,
+    PINK,
+    SKY,
+    new_figure,
+    styled,
+)  # fmt: skip
 
 PARTS = {"values": BLUE, "positions": ORANGE, "codebooks": GREEN, "biases": PINK, "header": GREY}
 
@@ -48,6 +62,36 @@ def codes(panes: Mapping[str, Mapping[str, float]], own: str = "file") -> Figure
 
 
 @styled
+def accuracy_by_size(
+    curves: Mapping[str, Sequence[tuple[float, Interval, str]]], dense: tuple[float, float]
+) -> Figure:
+    """Test accuracy against whole files: for each way its points of bytes, accuracy and what to write there.
+
+    `dense` is the bytes and the accuracy of the network before; the axis of bytes is logarithmic.
+    """
+    figure = new_figure(7.5, 3.6)
+    axes = figure.subplots()
+    axes.axhline(dense[1], color=COLORS["dense"], lw=1)
+    axes.annotate("dense", dense, (-4, 4), textcoords="offset points", ha="right", color=COLORS["dense"])
+    for way, points in curves.items():
+        sizes, found, labels = zip(*sorted(points, key=lambda point: point[0]), strict=True)
+        means = [each.mean for each in found]
+        spread = [[each.mean - each.low for each in found], [each.high - each.mean for each in found]]
+        axes.errorbar(
+            sizes, means, spread, color=COLORS[way], marker=MARKERS[way], ls=LINES[way], label=way,
+            elinewidth=1, capsize=2.5,
+        )  # fmt: skip
+        for size, mean, label in zip(sizes, means, labels, strict=True):
+            beside = {"textcoords": "offset points", "ha": "center", "va": "top", "fontsize": 8}
+            axes.annotate(label, (size, mean), (0, -7), color=COLORS[way], **beside)
+    axes.set_xscale("log")
+    axes.set(xlabel="bytes of the whole file", ylabel="test accuracy, %")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.legend(loc="lower right", title="what is done")
+    return figure
+
+
+@styled
 def histograms(panes: Mapping[str, tuple[np.ndarray, np.ndarray]], most: int = 60) -> Figure:
     """For each layer its nonzero weights, above, and the gaps between them, below, as histograms.
 
@@ -84,5 +128,6 @@ def digits(images: np.ndarray, labels: Sequence[str]) -> Figure:
     for axes, image, label in zip(figure.subplots(1, len(images)), images, labels, strict=True):
         axes.imshow(image, cmap="gray_r")
         axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
         axes.set_xlabel(label, color=INK)
     return figure

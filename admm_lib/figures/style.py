@@ -33,6 +33,7 @@ COLORS = {
     "forgy": RED, "density": ORANGE, "linear": BLUE, "k-means++": PINK, "optimal": GREEN,
     "snap": RED, "incremental": ORANGE, "straight-through": PINK, "ADMM": BLUE,
     "ADMM, then incremental": BROWN, "ADMM, then straight-through": GREEN,
+    "clusters": GREEN, "both": BLUE, "low rank": PINK,
 }  # fmt: skip
 MARKERS = {
     "dense": "o", "pruned": "v", "retrained": "^", "admm": "o", "magnitude": "X",
@@ -41,6 +42,7 @@ MARKERS = {
     "forgy": "X", "density": "s", "linear": "o", "k-means++": "D", "optimal": "^",
     "snap": "X", "incremental": "s", "straight-through": "D", "ADMM": "o",
     "ADMM, then incremental": "v", "ADMM, then straight-through": "^",
+    "clusters": "s", "both": "o", "low rank": "D",
 }  # fmt: skip
 LINES = {
     "dense": "-", "pruned": ":", "retrained": "-", "admm": "-", "magnitude": "--",
@@ -50,6 +52,7 @@ LINES = {
     "forgy": ":", "density": "--", "linear": "-", "k-means++": "-.", "optimal": (0, (5, 1, 1, 1, 1, 1)),
     "snap": ":", "incremental": "--", "straight-through": "-.", "ADMM": "-",
     "ADMM, then incremental": (0, (5, 1, 1, 1, 1, 1)), "ADMM, then straight-through": "-",
+    "clusters": "--", "both": "-", "low rank": ":",
 }  # fmt: skip
 
 TEXT_WIDTH = 7.5  # inches: the width of a notebook's text, 720 CSS pixels

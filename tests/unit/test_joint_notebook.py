@@ -9,7 +9,7 @@ import pytest
 from matplotlib.image import imread
 
 import admm_lib as al
-from admm_lib import codec, qr
+from admm_lib import codec, qr, records
 from admm_lib.figures import joint as figures
 from admm_lib.figures.style import BLUE, png
 from admm_lib.panels import joint
@@ -40,6 +40,22 @@ def test_codes_are_bars_in_bytes():
     assert BLUE == "#0173b2"
 
 
+def test_accuracy_by_size_has_a_curve_for_each_way_from_small_to_large():
+    point = {mean: records.Interval(mean, mean - 0.5, mean + 0.25, 3) for mean in (95.0, 97.0, 98.0)}
+    curves = {"both": [(2_000, point[97.0], "20x"), (500, point[95.0], "80x")],
+              "low rank": [(40_000, point[98.0], "5")]}  # fmt: skip
+    (axes,) = figures.accuracy_by_size(curves, (1_066_440, 98.5)).axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["both", "low rank"]
+    both, thin = axes.containers
+    assert both[0].get_xydata().tolist() == [[500, 95], [2_000, 97]]
+    assert thin[0].get_xydata().tolist() == [[40_000, 98]]
+    (bar,) = both[2]
+    assert bar.get_segments()[0].tolist() == [[500, 94.5], [500, 95.25]]
+    assert [text.get_text() for text in axes.texts] == ["dense", "80x", "20x", "5"]
+    assert axes.get_xscale() == "log"
+    assert axes.lines[0].get_ydata()[0] == 98.5
+
+
 def test_histograms_count_weights_and_gaps():
     weights, gaps = np.array([0.5, 0.5, -1.0]), np.array([1, 1, 3, 90])
     above, below = figures.histograms({"fc1": (weights, gaps)}, most=10).axes
@@ -57,6 +73,7 @@ def test_pictures_of_codes_and_digits():
     assert qr.read((255 * imread(io.BytesIO(drawn))[..., 0]).astype(np.uint8)) == content
     row = figures.digits(np.zeros((3, 28, 28)), ["7", "2", "1"]).axes
     assert [axes.get_xlabel() for axes in row] == ["7", "2", "1"]
+    assert not any(spine.get_visible() for axes in row for spine in axes.spines.values())
 
 
 @pytest.fixture(scope="module")
