@@ -53,8 +53,9 @@ class Split:
         """Tuples (inputs, targets) of at most `size` examples: in order, or shuffled by `generator`.
 
         `augment(inputs, generator)` is applied per batch and needs the generator. The rows of `also`,
-        tensors with one row per example, follow the targets. Raises ValueError for a size below 1 or an
-        augmentation without a generator.
+        tensors with one row per example, follow the targets; under `Shifts`, the only augmentation that they
+        go with, they have a row for each move, (N, moves, ...), and that of the move drawn follows. Raises
+        ValueError for a size below 1 or an augmentation without a generator.
         """
         if size < 1:
             raise ValueError(f"a batch holds at least 1 example, not {size}")
@@ -67,7 +68,14 @@ class Split:
             rows = slice(start, start + size) if order is None else order[start : start + size]
             inputs, targets = self.inputs[rows], self.targets[rows]
             more = [each[rows] for each in also]
-            yield inputs if augment is None else augment(inputs, generator), targets, *more
+            if augment is None:
+                yield inputs, targets, *more
+            elif not also:
+                yield augment(inputs, generator), targets
+            else:
+                moves = augment.draw(len(inputs), generator)
+                own = torch.arange(len(inputs), device=inputs.device), moves.to(inputs.device)
+                yield augment.moved(inputs, moves), targets, *(each[own] for each in more)
 
     def subset(self, size: int) -> "Split":
         """The first `size` examples (splits are shuffled once, so they are a fair sample)."""
@@ -214,19 +222,40 @@ def _split(images: Tensor, labels: Tensor, device: str | torch.device) -> Split:
     return Split(normalised.to(device), labels.long().to(device))
 
 
-def shifts(pixels: int = 2) -> Augment:
+def shifts(pixels: int = 2) -> "Shifts":
     """An augmentation that moves each image by up to `pixels` in both directions, background moving in.
 
     Raises ValueError for a negative number of pixels.
     """
     if pixels < 0:
         raise ValueError(f"pixels must be 0 or more, but is {pixels}")
+    return Shifts(pixels)
 
-    def shift(images: Tensor, generator: torch.Generator) -> Tensor:
+
+@dataclass(frozen=True)
+class Shifts:
+    """What `shifts` returns: the moves that there are, numbered, and a draw among them for each image."""
+
+    pixels: int
+
+    @property
+    def count(self) -> int:
+        """How many moves there are, (2 pixels + 1)^2."""
+        return (2 * self.pixels + 1) ** 2
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        return self.moved(images, self.draw(len(images), generator))
+
+    def draw(self, images: int, generator: torch.Generator) -> Tensor:
+        """The number of a move for each of so many images."""
+        dy, dx = torch.randint(0, 2 * self.pixels + 1, (2, images), generator=generator)
+        return (2 * self.pixels + 1) * dy + dx
+
+    def moved(self, images: Tensor, moves: Tensor) -> Tensor:
+        """Each image, (N, C, H, W), by the move of its number, (N,)."""
         count, _, height, width = images.shape
-        padded = F.pad(images, [pixels] * 4, value=-MEAN / STD)
+        padded = F.pad(images, [self.pixels] * 4, value=-MEAN / STD)
         windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view: (N, C, dy, dx, H, W)
-        dy, dx = torch.randint(0, 2 * pixels + 1, (2, count), generator=generator).to(images.device)
+        moves = moves.to(images.device)
+        dy, dx = moves // (2 * self.pixels + 1), moves % (2 * self.pixels + 1)
         return windows[torch.arange(count, device=images.device), :, dy, dx]
-
-    return shift

@@ -1,13 +1,15 @@
 """Knowledge distillation: a compressed network that learns from the dense one it came from."""
 
 import copy
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .data import Split
+from .checkpoints import checksum
+from .data import Shifts, Split
 
 
 @dataclass(frozen=True)
@@ -18,11 +20,17 @@ class Teacher:
     teacher and s of the student on the same inputs, (N, classes) each, and T = `temperature`; T^2 keeps
     the gradient's size. Raises ValueError unless T > 0 and 0 <= weight <= 1. Source: Hinton et al. 2015,
     Section 2 (1503.02531).
+
+    `remember`: images shifted by `data.shifts` are few different ones. The teacher is then asked about all of
+    them before the first epoch, (2 pixels + 1)^2 times each image, and never again, by whatever call of `fit`
+    on the same split; worth it over more epochs than that.
     """
 
     model: nn.Module
     temperature: float = 4.0
     weight: float = 0.9
+    remember: bool = False
+    _asked: dict[tuple, tuple[Split, Tensor]] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < float("inf"):
@@ -39,13 +47,26 @@ class Teacher:
         """The teacher's own outputs."""
         return self.model(inputs)
 
-    def answers(self, split: Split) -> Tensor:
-        """The teacher's outputs on a whole split, in order and in full precision.
+    def answers(self, split: Split, moves: Shifts | None = None) -> Tensor:
+        """The teacher's outputs on a whole split, in order and in full precision, (N, classes).
 
-        Worth asking once where nothing is augmented.
+        With `moves` on every image moved in every way, (N, moves, classes), kept for the next time.
         """
+        if moves is None:
+            return self._on(split)
+        key = checksum(self.model.state_dict()), id(split), moves
+        if key not in self._asked:
+            every = []
+            for number in range(moves.count):
+                numbers = torch.full((1000,), number)
+                every.append(self._on(split, lambda x, same=numbers: moves.moved(x, same[: len(x)])))
+            self._asked[key] = split, torch.stack(every, 1)  # the split, too, so that no other has its id
+        return self._asked[key][1]
+
+    def _on(self, split: Split, change: Callable[[Tensor], Tensor] = lambda inputs: inputs) -> Tensor:
         device = next(self.model.parameters()).device
-        return torch.cat([self.logits(x.to(device)) for x, _ in split.batches(1000)]).to(split.targets.device)
+        found = [self.logits(change(inputs.to(device))) for inputs, _ in split.batches(1000)]
+        return torch.cat(found).to(split.targets.device)
 
     def loss(self, taught: Tensor, outputs: Tensor, hard: Tensor) -> Tensor:
         """The whole loss, from the teacher's logits, the student's, and its `hard` loss on the labels."""

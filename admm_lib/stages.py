@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -161,7 +162,7 @@ class Runner:
                 epochs,
                 admm=admm,
                 lr=settings["lr"],
-                teacher=Teacher(path[0].network, **settings["distill"]) if "distill" in settings else None,
+                teacher=_teacher(path[0], **settings["distill"]) if "distill" in settings else None,
                 batch_size=settings["batch_size"],
                 augment=data.shifts(settings["shift_pixels"]) if settings["shift_pixels"] else None,
                 precision=settings["precision"],
@@ -178,6 +179,12 @@ class Runner:
             expand(trained, network)
         bake(network)
         return history
+
+
+@lru_cache(maxsize=1)
+def _teacher(dense: Done, temperature: float, weight: float) -> Teacher:
+    """One for all stages of a run, so that it is asked once about each shift of each image."""
+    return Teacher(dense.network, temperature, weight, remember=True)
 
 
 def _shares(stage: Stage) -> list[tuple[float, int]]:

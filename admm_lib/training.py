@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from .admm import ADMM
 from .checkpoints import Checkpoint, checksum
-from .data import Augment, Data, Split
+from .data import Augment, Data, Shifts, Split
 from .distillation import Teacher
 from .evaluation import Batches, Loss, accuracy, evaluate, stream
 
@@ -102,8 +102,9 @@ def fit(
         wrapped, optimizer = fabric.setup(model, optimizer)
         admm = admm and admm.to(fabric.device)
         teacher = teacher and teacher.ready(fabric.device)
-        fixed = teacher is not None and augment is None and isinstance(train, Split)
-        also = [teacher.answers(train)] if fixed else []
+        fixed = augment is None or (teacher is not None and teacher.remember and isinstance(augment, Shifts))
+        known = fixed and teacher is not None and isinstance(train, Split)
+        also = [teacher.answers(train, augment)] if known else []
         parts = {"model": model, "optimizer": optimizer, "schedule": scheduler, "admm": admm}
         told = {"epochs": epochs, "seed": seed, "batch_size": batch_size, "batches": steps,
                 "schedule of the rate": schedule, "precision": precision,

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 import admm_lib as al
@@ -102,6 +103,46 @@ def test_answers_given_once_teach_as_answers_given_batch_by_batch():
     assert torch.allclose(students[0].fc1.weight, students[1].fc1.weight, atol=1e-4)
     answers = guide.ready(torch.device("cpu")).answers(split)
     assert torch.allclose(answers, guide.model(split.inputs), atol=1e-4)
+
+
+def test_shifts_are_asked_about_once_and_taught_as_if_asked_every_time():
+    class Asked(nn.Module):
+        """A teacher that counts the images it is shown; a copy counts into the same list."""
+
+        def __init__(self, network, seen):
+            super().__init__()
+            self.network, self.seen = network, seen
+
+        def __deepcopy__(self, memo):
+            return Asked(copy.deepcopy(self.network), self.seen)
+
+        def forward(self, inputs):
+            self.seen.append(len(inputs))
+            return self.network(inputs)
+
+    split, moves = DIGITS.train.subset(200), al.data.shifts(1)
+    losses, weights, asked = [], [], []
+    for remember in (False, True):
+        seen = []
+        guide = al.Teacher(
+            Asked(al.models.pretrained("lenet300", "digits"), seen), weight=1.0, remember=remember
+        )
+        student = al.models.create("lenet300", 5)
+        common = {"batch_size": 32, "teacher": guide, "augment": moves}
+        history = al.fit(student, split, 2, seed=7, **common)
+        asked.append(sum(seen))
+        history += al.fit(student, split, 1, seed=9, **common)
+        losses.append([epoch.loss for epoch in history])
+        weights.append(student.fc1.weight.detach().clone())
+        assert sum(seen) == (9 * 200 if remember else 3 * 200)
+        if remember:
+            guide.model.network.fc3.bias.data += 1  # another teacher: what is remembered is not its answer
+            al.fit(student, split, 1, seed=10, **common)
+            al.fit(student, split.subset(100), 1, seed=11, **common)
+            assert sum(seen) == 9 * 200 + 9 * 200 + 9 * 100
+    assert asked == [400, 9 * 200]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert torch.allclose(*weights, atol=1e-4)
 
 
 def test_a_batch_is_a_pair():
