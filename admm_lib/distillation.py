@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from .checkpoints import checksum
 from .data import Shifts, Split
 
+BATCH = 250  # images that the teacher is asked about at once; more no longer fit a processor's cache
+
 
 @dataclass(frozen=True)
 class Teacher:
@@ -58,14 +60,14 @@ class Teacher:
         if key not in self._asked:
             every = []
             for number in range(moves.count):
-                numbers = torch.full((1000,), number)
+                numbers = torch.full((BATCH,), number)
                 every.append(self._on(split, lambda x, same=numbers: moves.moved(x, same[: len(x)])))
             self._asked[key] = split, torch.stack(every, 1)  # the split, too, so that no other has its id
         return self._asked[key][1]
 
     def _on(self, split: Split, change: Callable[[Tensor], Tensor] = lambda inputs: inputs) -> Tensor:
         device = next(self.model.parameters()).device
-        found = [self.logits(change(inputs.to(device))) for inputs, _ in split.batches(1000)]
+        found = [self.logits(change(inputs.to(device))) for inputs, _ in split.batches(BATCH)]
         return torch.cat(found).to(split.targets.device)
 
     def loss(self, taught: Tensor, outputs: Tensor, hard: Tensor) -> Tensor:
