@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from . import groups
-from .constraints import Constraint
+from .constraints import Constraint, LowRank
 from .layers import Layers
 from .schedules import Schedule, balancing, check_rho
 
@@ -97,6 +97,8 @@ class ADMM:
         if not isinstance(constraint, Constraint) or isinstance(constraint, type):
             raise ValueError(f"{key}: {constraint!r} is not a constraint set, such as Sparse(ratio=10)")
         constraint.check(groups.joined([self._layers.parameter(i).shape for i in layers]), " + ".join(names))
+        if isinstance(constraint, LowRank) and self._layers.mask(layers[0]) is not None:
+            raise ValueError(f"{key} is pruned, and {constraint} would fill it again: choose one of the two")
         value = rho.get(key) if isinstance(rho, Mapping) else rho
         if not isinstance(value, Real) or not 0 < value < float("inf"):
             raise ValueError(f"{key}: rho must be a positive number, but is {value!r}")

@@ -95,7 +95,7 @@ def in_steps(model: nn.Module, sets: Mapping[Key, Sparse], steps: int) -> list[d
         shapes = [getattr(*resolve(model, name)).shape for name in ([key] if isinstance(key, str) else key)]
         shape = groups.joined(shapes)
         each.check(shape, str(key))
-        counts[key] = groups.count(shape, each.by)
+        counts[key] = each.count(shape)
         last[key] = each.budget(counts[key])
     return [
         {
@@ -113,28 +113,27 @@ class Left:
 
     def __init__(self, model: nn.Module) -> None:
         self._shapes = {name: weight.shape for name, weight in prunable(model).items()}
-        self._groups = {
-            name: {by: groups.count(shape, by) for by in groups.VIEWS} for name, shape in self._shapes.items()
-        }
-        self._weights = sum(shape.numel() for shape in self._shapes.values())
+        self._views: dict[str, dict[tuple, int]] = {name: {} for name in self._shapes}
+        self._each = {name: shape.numel() for name, shape in self._shapes.items()}  # nonzero weights
+        self._weights = sum(self._each.values())
 
-    def most(self, key: Key, by: str) -> int:
-        """How many groups of a layer, or weights of several layers, may still be there."""
+    def most(self, key: Key, each: Sparse) -> int:
+        """How many groups of a layer, as `each` sees it, or weights of several layers, may still be there."""
         if isinstance(key, str):
-            return min(self._groups[key][by], self._weights)
-        return min(sum(self._groups[name]["element"] for name in key), self._weights)
+            left = self._views[key].get((each.by, each.group), each.count(self._shapes[key]))
+            return min(left, self._each[key], self._weights)
+        return min(sum(self._each[name] for name in key), self._weights)
 
     def lower(self, key: Key, each: Sparse) -> None:
         """Take in a budget, no larger than `most`: that of a layer, or one over all layers."""
         if isinstance(key, str):
-            left, shape = self._groups[key], self._shapes[key]
-            left[each.by] = each.keep
-            size = shape.numel() // groups.count(shape, each.by)  # of a group
-            weights = min(left["element"], each.keep * size)
-            self._groups[key] = {by: min(count, weights) for by, count in left.items()}
+            shape = self._shapes[key]
+            self._views[key][each.by, each.group] = each.keep
+            weights = each.keep * groups.most_weights(shape, each.by, each.group)
+            self._each[key] = min(self._each[key], weights)
         else:
             self._weights = each.keep
-        self._weights = self.most(tuple(self._groups), "element")
+        self._weights = min(self._weights, sum(self._each.values()))
 
 
 def prunable(model: nn.Module) -> dict[str, Tensor]:

@@ -58,8 +58,8 @@ def golomb(weight: Tensor) -> int:
     """Positions as gaps, each a quotient in unary and a remainder, in bits, with the best power of two as the
     divisor, which takes a byte.
 
-    The best code of whole bits for gaps of a uniformly random mask, up to the power of two. Source: Rice
-    1979, after Golomb 1966.
+    The best code of whole bits for geometric gaps, those of a uniformly random mask, up to the power of two
+    (Gallager and Van Voorhis 1975). Source: Rice 1979, after Golomb 1966.
     """
     found = gaps(weight) - 1
     widths = range(max(1, weight.numel().bit_length()))
@@ -111,7 +111,7 @@ def position_baselines(model: nn.Module, value_bits: int = storage.DENSE_BITS) -
 def value_baselines(model: nn.Module, value_bits: int = storage.DENSE_BITS) -> dict[str, float]:
     """Bits for the values of all nonzero weights with their codebooks, k values of `value_bits` each.
 
-    `fixed`: n log2 k + k b of 1510.00149, Eq. (2), whole bits a label; `huffman`: a Huffman code of the
+    `fixed`: n log2 k + k b of 1510.00149, Eq. (1), whole bits a label; `huffman`: a Huffman code of the
     labels; `file`: as the `.admm` file codes values and codebooks.
     """
     fixed = coded = 0

@@ -37,16 +37,20 @@ class Sparse:
     r"""At most `keep` nonzero groups: {Z : ||Z||_0 <= keep} of single weights, or of what the view `by` says.
 
     Exactly one of `keep` (a count of groups, >= 0) and `ratio` (groups per nonzero group, >= 1, finite) is
-    given; then keep = floor(groups / ratio). Views: see `groups`. Raises ValueError otherwise. Sources:
-    1804.03294, Eq. (4); filters, channels and columns: 1907.02124, Section 3.
+    given; then keep = floor(groups / ratio). Views: see `groups`; `group` is the size of a "block", (rows,
+    columns), or the m of "n:m", where `keep` is n, or floor(m / ratio). Raises ValueError otherwise. Sources:
+    1804.03294, Eq. (4); filters, channels and columns: 1907.02124, Section 3; n:m: 2104.08378.
     """
 
     keep: int | None = None
     ratio: float | None = None
     by: str = "element"
+    group: groups.Group = None
 
     def __post_init__(self) -> None:
-        groups.check_view(self.by)
+        if isinstance(self.group, list):  # as a recipe writes a pair
+            object.__setattr__(self, "group", tuple(self.group))
+        groups.check_view(self.by, self.group)
         if (self.keep is None) == (self.ratio is None):
             raise ValueError("give either keep= (a count) or ratio= (weights per nonzero weight)")
         keep, ratio = self.keep, self.ratio
@@ -61,11 +65,13 @@ class Sparse:
     @property
     def things(self) -> str:
         """What is counted, for messages."""
-        return "weights" if self.by == "element" else f"{self.by}s"
+        return "weights" if self.by in ("element", "n:m") else f"{self.by}s"
 
     def __repr__(self) -> str:
-        size = f"keep={self.keep}" if self.ratio is None else f"ratio={self.ratio:g}"
-        return f"Sparse({size})" if self.by == "element" else f"Sparse({size}, by={self.by!r})"
+        parts = [f"keep={self.keep}" if self.ratio is None else f"ratio={self.ratio:g}"]
+        parts += [] if self.by == "element" else [f"by={self.by!r}"]
+        parts += [] if self.group is None else [f"group={self.group}"]
+        return f"Sparse({', '.join(parts)})"
 
     def budget(self, count: int) -> int:
         """How many of `count` groups survive."""
@@ -74,19 +80,34 @@ class Sparse:
         # One rounding step up: a ratio written as count / keep must give back that very keep.
         return math.floor(math.nextafter(count / self.ratio, math.inf))
 
+    def count(self, shape: torch.Size) -> int:
+        """How many groups a weight of that shape has, or among n:m neighbours m: no budget is larger."""
+        return groups.count(shape, self.by, self.group)
+
     def check(self, shape: torch.Size, name: str) -> None:
         """Raise ValueError when more is to be kept than `name` has, or when it cannot be seen like that."""
         try:
-            count = groups.count(shape, self.by)
+            count = self.count(shape)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
         if self.budget(count) > count:
-            raise ValueError(f"{name}: keep={self.keep} is more than its {count} {self.things}; lower it")
+            has = f"m={count}" if self.by == "n:m" else f"its {count} {self.things}"
+            raise ValueError(f"{name}: keep={self.keep} is more than {has}; lower it")
+
+    def chosen(self, weight: Tensor) -> Tensor:
+        """True where an entry stays: in the groups of the largest l2 norm, ties to the first of them."""
+        budget = self.budget(self.count(weight.shape))
+        if self.by == "n:m":
+            sets = groups.neighbours(weight.detach().abs(), self.group)
+            order = sets.argsort(dim=1, descending=True, stable=True)[:, :budget]
+            stays = torch.zeros_like(sets, dtype=torch.bool).scatter_(1, order, True)
+            return groups.from_neighbours(stays, weight.shape)
+        stays = projections.top_k_mask(groups.norms(weight, self.by, self.group), budget)
+        return groups.spread(stays, weight.shape, self.by, self.group)
 
     def project(self, weight: Tensor) -> Tensor:
         """The nearest tensor with at most `budget` nonzero groups: those of the largest l2 norm stay."""
-        norms = groups.norms(weight, self.by)
-        return torch.where(projections.top_k_mask(norms, self.budget(norms.numel())), weight, 0)
+        return torch.where(self.chosen(weight), weight, 0)
 
     def hold(self, weight: Tensor) -> nn.Module:
         """A mask over the nonzeros of `weight`: they train on, the others stay zero."""
@@ -123,13 +144,13 @@ class LowRank:
     r"""The matrix of a layer, a row for each output, has at most that rank: {Z : rank(Z) <= rank}.
 
     `rank` is a count, 1 or more; ValueError otherwise. Then two layers of rank * (rows + columns) weights do
-    the work of one, see `low_rank.factored`. The rival of pruning in 1510.00149, Section 6.3.
+    the work of one, see `low_rank.factored`. The rival of pruning in 1510.00149, Section 6.1.
     """
 
     rank: int
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.rank, int) and self.rank >= 1):
+        if not (type(self.rank) is int and self.rank >= 1):
             raise ValueError(f"rank is a count, 1 or more, but is {self.rank!r}")
 
     def check(self, shape: torch.Size, name: str) -> None:

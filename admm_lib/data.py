@@ -55,7 +55,7 @@ class Split:
         `augment(inputs, generator)` is applied per batch and needs the generator. The rows of `also`,
         tensors with one row per example, follow the targets; under `Shifts`, the only augmentation that they
         go with, they have a row for each move, (N, moves, ...), and that of the move drawn follows. Raises
-        ValueError for a size below 1 or an augmentation without a generator.
+        ValueError for a size below 1, an augmentation without a generator, and rows with another one.
         """
         if size < 1:
             raise ValueError(f"a batch holds at least 1 example, not {size}")
@@ -73,6 +73,8 @@ class Split:
             elif not also:
                 yield augment(inputs, generator), targets
             else:
+                if not isinstance(augment, Shifts):
+                    raise ValueError(f"rows beside the targets go with Shifts alone, not with {augment!r}")
                 moves = augment.draw(len(inputs), generator)
                 own = torch.arange(len(inputs), device=inputs.device), moves.to(inputs.device)
                 yield augment.moved(inputs, moves), targets, *(each[own] for each in more)
@@ -222,21 +224,19 @@ def _split(images: Tensor, labels: Tensor, device: str | torch.device) -> Split:
     return Split(normalised.to(device), labels.long().to(device))
 
 
-def shifts(pixels: int = 2) -> "Shifts":
-    """An augmentation that moves each image by up to `pixels` in both directions, background moving in.
-
-    Raises ValueError for a negative number of pixels.
-    """
-    if pixels < 0:
-        raise ValueError(f"pixels must be 0 or more, but is {pixels}")
-    return Shifts(pixels)
-
-
 @dataclass(frozen=True)
 class Shifts:
-    """What `shifts` returns: the moves that there are, numbered, and a draw among them for each image."""
+    """An augmentation that moves each image by up to `pixels` in both directions, background moving in.
 
-    pixels: int
+    The moves that there are have numbers, and one is drawn for each image. Raises ValueError unless `pixels`
+    is a whole number from 0 on.
+    """
+
+    pixels: int = 2
+
+    def __post_init__(self) -> None:
+        if type(self.pixels) is not int or self.pixels < 0:
+            raise ValueError(f"pixels must be a whole number, 0 or more, but is {self.pixels!r}")
 
     @property
     def count(self) -> int:

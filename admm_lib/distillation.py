@@ -23,7 +23,7 @@ class Teacher:
     the gradient's size. Raises ValueError unless T > 0 and 0 <= weight <= 1. Source: Hinton et al. 2015,
     Section 2 (1503.02531).
 
-    `remember`: images shifted by `data.shifts` are few different ones. The teacher is then asked about all of
+    `remember`: images shifted by `data.Shifts` are few different ones. The teacher is then asked about all of
     them before the first epoch, (2 pixels + 1)^2 times each image, and never again, by whatever call of `fit`
     on the same split; worth it over more epochs than that.
     """

@@ -1,11 +1,11 @@
 """The intersection of two sets: few nonzero weights, and few values for them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from . import groups, projections
+from . import projections
 from .constraints import Constraint, LowRank, Sparse
 
 ROUNDS = 20  # of support and values in turn; two or three are usual
@@ -48,10 +48,10 @@ class Both:
         weight = weight.detach()
         if not bool(weight.isfinite().all()):
             raise ValueError("a weight that is NaN or infinite has no nearest value")
-        budget = self.sparse.budget(groups.count(weight.shape, self.sparse.by))
+        budget = self.sparse.budget(self.sparse.count(weight.shape))
         chosen = _candidates(weight, budget) if self.sparse.by == "element" else slice(None)
         part = weight[chosen]
-        budget = min(budget, groups.count(part.shape, self.sparse.by))  # zeros are no candidates
+        budget = min(budget, self.sparse.count(part.shape))  # zeros are no candidates
         found = [self._from(part, keep, budget) for keep in _starts(budget)]
         result = torch.zeros_like(weight)
         result[chosen] = min(found, key=lambda each: _error(part, each))
@@ -59,7 +59,7 @@ class Both:
 
     def _from(self, weight: Tensor, keep: int, budget: int) -> Tensor:
         """The end of the rounds that start from the `keep` largest groups."""
-        best = self.few.project(Sparse(keep=keep, by=self.sparse.by).project(weight))
+        best = self.few.project(self._of(keep).project(weight))
         error = _error(weight, best)
         for _ in range(ROUNDS):
             nearer = self._improved(weight, best, budget)
@@ -77,9 +77,12 @@ class Both:
         nearest = projections.nearest_level(weight, values)
         w, v = _scaled(weight, weight), _scaled(nearest, weight)
         worth = (w.square() - (w - v).square()).clamp(min=0)
-        norms = groups.norms(worth.sqrt(), self.sparse.by)
-        kept = projections.top_k_mask(norms, budget) & (worth > 0)
+        kept = self._of(budget).chosen(worth.sqrt()) & (worth > 0)
         return self.few.project(torch.where(kept, weight, 0))
+
+    def _of(self, keep: int) -> Sparse:
+        """The sparse set with another budget."""
+        return replace(self.sparse, keep=keep, ratio=None)
 
     def hold(self, weight: Tensor) -> nn.Module:
         """As the set of few values holds it: zeros stay zero."""

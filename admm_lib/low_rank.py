@@ -18,17 +18,19 @@ def factored(model: nn.Module, ranks: Mapping[str, int]) -> nn.Module:
     layer of (rows, columns) is stored in rank * (rows + columns) weights; of a convolution the first part
     looks at the pixels and the second mixes channels. Raises ValueError for an unknown layer, one that is
     neither Linear nor Conv2d with groups=1, and a rank outside 1 to its smaller side. Source: Denton et al.
-    2014, as the rival of 1510.00149, Section 6.3.
+    2014, as the rival of 1510.00149, Section 6.1.
     """
     network = bake(copy.deepcopy(model))
+    own = sum(parameter.numel() for parameter in network.parameters() if parameter.dim() > 1)
+    network.reference_weights = getattr(model, "reference_weights", own)  # that ratios are against
     vars(network).pop("architecture", None)  # it is another network now
     for name, rank in ranks.items():
-        layer = dict(network.named_modules()).get(name)
+        layer = dict(network.named_modules()).get(name) if name else None
         if type(layer) not in (nn.Linear, nn.Conv2d) or getattr(layer, "groups", 1) > 1:
             raise ValueError(f"{name!r} is no Linear or Conv2d layer with groups=1 of the model")
         rows = layer.weight.shape[0]
-        if not 1 <= rank <= min(rows, layer.weight[0].numel()):
-            raise ValueError(f"{name}: rank lies from 1 to its smaller side, but is {rank!r}")
+        if type(rank) is not int or not 1 <= rank <= min(rows, layer.weight[0].numel()):
+            raise ValueError(f"{name}: rank is a whole number from 1 to its smaller side, not {rank!r}")
         factors = Factors(layer.weight, rank).right_inverse(layer.weight)
         parent, _, own = name.rpartition(".")
         setattr(network.get_submodule(parent), own, _two(layer, factors[:rows], factors[rows:].T))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from .projections import nearest_level
+from .projections import nearest_level, singular_values
 
 
 class Mask(nn.Module):
@@ -132,10 +132,9 @@ class Factors(nn.Module):
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         """The factors of the nearest weight of that rank."""
-        matrix = weight.detach().reshape(weight.shape[0], -1)
-        left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+        left, values, right = singular_values(weight)
         roots = values[: self.rank].sqrt()
-        return torch.cat([left[:, : self.rank] * roots, right[: self.rank].T * roots])
+        return torch.cat([left[:, : self.rank] * roots, right[: self.rank].T * roots]).to(weight.dtype)
 
 
 class StraightThrough(nn.Module):

@@ -98,15 +98,26 @@ def low_rank(weight: Tensor, rank: int) -> Tensor:
 
     The matrix has a row for each output, (shape[0], the rest). With W = sum_i s_i u_i v_i^T and s_1 >= s_2
     >= ..., it is the sum up to `rank`; of equal singular values at that place some stay, and one that is a
-    rounding error counts as zero. Time O(m n min(m, n)). Raises ValueError unless 0 <= rank <= min(m, n).
-    Source: Eckart and Young 1936.
+    rounding error counts as zero. Time O(m n min(m, n)). Raises ValueError unless 0 <= rank <= min(m, n)
+    and the weight is finite. Source: Eckart and Young 1936.
     """
-    matrix = weight.reshape(weight.shape[0], -1).to(torch.promote_types(weight.dtype, torch.float32))
-    if not 0 <= rank <= min(matrix.shape):
-        raise ValueError(f"rank must lie between 0 and {min(matrix.shape)}, but is {rank}")
-    left, values, right = torch.linalg.svd(matrix, full_matrices=False)
-    rounding = torch.finfo(weight.dtype).eps * max(matrix.shape) * values[:1].sum()
-    if bool((values[rank:] <= rounding).all()):
-        return weight.clone()  # of that rank already, so that projecting twice changes nothing
-    nearest = (left[:, :rank] * values[:rank]) @ right[:rank]
-    return nearest.to(weight.dtype).reshape(weight.shape)
+    left, values, right = singular_values(weight)
+    if not 0 <= rank <= len(values):
+        raise ValueError(f"rank must lie between 0 and {len(values)}, but is {rank}")
+    # Of that rank already, but for rounding to the weight's type, or in the search for singular values: as it
+    # is, so that projecting twice changes nothing.
+    rounding = max(torch.finfo(weight.dtype).eps, 32 * torch.finfo(values.dtype).eps)
+    if bool(values[rank:].norm() <= rounding * values.norm()):
+        return weight.clone()
+    return ((left[:, :rank] * values[:rank]) @ right[:rank]).to(weight.dtype).reshape(weight.shape)
+
+
+def singular_values(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """U, s, V^T of a weight's matrix, a row for each output, in single precision at least.
+
+    Raises ValueError where the weight is not finite.
+    """
+    if not bool(weight.isfinite().all()):
+        raise ValueError("a weight that is NaN or infinite has no singular values")
+    matrix = weight.detach().reshape(len(weight), -1)
+    return torch.linalg.svd(matrix.to(torch.promote_types(matrix.dtype, torch.float32)), full_matrices=False)

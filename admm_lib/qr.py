@@ -12,31 +12,41 @@ def picture(content: bytes, pixels: int = 4) -> np.ndarray:
     """The QR code of `content` as a grey picture, uint8 of shape (side, side), `pixels` per module.
 
     The smallest version that holds the bytes at level L, and the highest level of error correction that this
-    version still has room for. Raises ValueError for no bytes, more than 2,953, or pixels below 1. Source:
-    ISO/IEC 18004, byte mode.
+    version still has room for. Raises ValueError for no bytes, more than 2,953, or pixels that are no whole
+    number from 1 on. Source: ISO/IEC 18004, byte mode.
     """
-    if not 1 <= len(content) <= CAPACITY:
-        raise ValueError(f"a QR code holds 1 to {CAPACITY:,} bytes, but these are {len(content):,}")
-    if pixels < 1:
-        raise ValueError(f"a module is 1 pixel wide or more, not {pixels}")
-    code = segno.make(content, mode="byte", error="l", micro=False)
+    code = _code(content)
+    if type(pixels) is not int or pixels < 1:
+        raise ValueError(f"a module is a whole number of pixels wide, 1 or more, not {pixels!r}")
     modules = np.array([*code.matrix_iter(border=QUIET)], dtype=np.uint8)
     return np.kron(255 * (1 - modules), np.ones((pixels, pixels), dtype=np.uint8))
+
+
+def describe(content: bytes) -> str:
+    """The version and the level of error correction of `picture(content)`, as in 27-L; errors as there."""
+    return _code(content).designator
+
+
+def _code(content: bytes) -> segno.QRCode:
+    if not 1 <= len(content) <= CAPACITY:
+        raise ValueError(f"a QR code holds 1 to {CAPACITY:,} bytes, but these are {len(content):,}")
+    return segno.make(content, mode="byte", error="l", micro=False)
 
 
 def read(image: np.ndarray) -> bytes:
     """The bytes of the one QR code in a picture, uint8 of shape (height, width) or (height, width, 3).
 
-    Raises ValueError where no code, or more than one, is found.
+    Raises ValueError for anything else, and where no code, or more than one, is found.
     """
-    found = zxingcpp.read_barcodes(image, formats=zxingcpp.BarcodeFormat.QRCode)
+    given = np.asarray(image)
+    if given.dtype != np.uint8 or not given.size or given.shape[2:] not in ((), (3,)) or given.ndim < 2:
+        raise ValueError(
+            f"a picture is uint8, (height, width) or (height, width, 3), but this is {given.dtype}, "
+            f"{given.shape}: from 0 to 1, as matplotlib reads it, use (255 * image[..., :3]).astype('uint8')"
+        )
+    found = zxingcpp.read_barcodes(given, formats=zxingcpp.BarcodeFormat.QRCode)
     if len(found) != 1:
         raise ValueError(
             f"{len(found) or 'no'} QR codes were found: give a sharp picture of one, with its white margin"
         )
     return found[0].bytes
-
-
-def describe(content: bytes) -> str:
-    """The version and the level of error correction of `picture(content)`, as in 27-L."""
-    return segno.make(content, mode="byte", error="l", micro=False).designator

@@ -3,8 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -90,6 +89,7 @@ class Runner:
     images: data.Data
     report: Report
     folder: Path
+    teachers: dict[Done, Teacher] = field(default_factory=dict)  # each is asked once about each shifted image
 
     def go_on(self, path: Sequence[Done], *more: Stage) -> list[Done]:
         """The path and, one after the other, more stages: trained, or fetched where that was done before.
@@ -127,6 +127,11 @@ class Runner:
             file.with_suffix(".commits").unlink(missing_ok=True)  # another run may have shared the stage
         return Done(stage, *_kept(file, self.model))
 
+    def _teacher(self, dense: Done, temperature: float, weight: float) -> Teacher:
+        if dense not in self.teachers:
+            self.teachers[dense] = Teacher(dense.network, temperature, weight, remember=True)
+        return self.teachers[dense]
+
     def _run(self, path: list[Done], stage: Stage, network: nn.Module, unfinished: Path) -> list[Epoch]:
         """One stage, on `network`, in place; what was pruned before stays so (masked ADMM), and layers
         quantized before keep their pattern.
@@ -162,9 +167,9 @@ class Runner:
                 epochs,
                 admm=admm,
                 lr=settings["lr"],
-                teacher=_teacher(path[0], **settings["distill"]) if "distill" in settings else None,
+                teacher=self._teacher(path[0], **settings["distill"]) if "distill" in settings else None,
                 batch_size=settings["batch_size"],
-                augment=data.shifts(settings["shift_pixels"]) if settings["shift_pixels"] else None,
+                augment=data.Shifts(settings["shift_pixels"]) if settings["shift_pixels"] else None,
                 precision=settings["precision"],
                 seed=1000 * self.seed + before + len(history),
                 resume=f"{unfinished}-{share:g}" if share < 1 else unfinished,
@@ -179,12 +184,6 @@ class Runner:
             expand(trained, network)
         bake(network)
         return history
-
-
-@lru_cache(maxsize=1)
-def _teacher(dense: Done, temperature: float, weight: float) -> Teacher:
-    """One for all stages of a run, so that it is asked once about each shift of each image."""
-    return Teacher(dense.network, temperature, weight, remember=True)
 
 
 def _shares(stage: Stage) -> list[tuple[float, int]]:
@@ -238,7 +237,7 @@ def _fitted(each: Constraint | Sequence[Constraint], key: Key, network: nn.Modul
     if not isinstance(each, Sparse):
         return each
     shapes = [getattr(*resolve(network, name)).shape for name in ([key] if isinstance(key, str) else key)]
-    return replace(each, keep=min(each.keep, groups.count(groups.joined(shapes), each.by)))
+    return replace(each, keep=min(each.keep, each.count(groups.joined(shapes))))
 
 
 def _started(file: Path, commit: str) -> list[str]:

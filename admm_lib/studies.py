@@ -240,7 +240,7 @@ def _trained(
     history = fit(
         model, images, train["epochs"], lr=train["lr"], batch_size=recipe["batch_size"],
         precision=train.get("precision", recipe["precision"]), seed=1000 * seed + recipes.epochs(recipe),
-        augment=data.shifts(recipe["shift_pixels"]) if recipe["shift_pixels"] else None,
+        augment=data.Shifts(recipe["shift_pixels"]) if recipe["shift_pixels"] else None,
     )  # fmt: skip
     test = evaluate(model, images.test)
     return {

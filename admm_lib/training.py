@@ -109,7 +109,7 @@ def fit(
         told = {"epochs": epochs, "seed": seed, "batch_size": batch_size, "batches": steps,
                 "schedule of the rate": schedule, "precision": precision,
                 "learning rate": [each.get("initial_lr", each["lr"]) for each in optimizer.param_groups],
-                "teacher": teacher and (teacher.temperature, teacher.weight),
+                "teacher": teacher and (teacher.temperature, teacher.weight, teacher.remember),
                 "teacher's weights": teacher and checksum(teacher.model.state_dict())}
         checkpoint = resume and Checkpoint(resume, parts, told)
         history = [Epoch(*each) for each in checkpoint.read().get("history", ())] if checkpoint else []
@@ -190,6 +190,8 @@ def _epoch(
             with fabric.autocast():
                 taught = taught or [teacher.logits(inputs)]
             value = teacher.loss(*taught, outputs, value)
+        if not value.requires_grad:
+            raise ValueError("nothing of the model trains: every tensor is fixed, by its set or as frozen")
         fabric.backward(value)
         if admm is not None:
             admm.add_penalty_gradient()

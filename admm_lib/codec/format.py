@@ -46,7 +46,7 @@ def encode(model: nn.Module) -> bytes:
     `model.architecture` does not describe the model. Warns of a tensor with many negative zeros,
     which cost as much as any other value.
     """
-    return _encode(model)[0]
+    return measured(model)[0]
 
 
 def sections(model: nn.Module) -> dict[str, int]:
@@ -57,7 +57,7 @@ def sections(model: nn.Module) -> dict[str, int]:
     zeros); `codebooks`, steps among them; `biases`: all other tensors; `header`: names, shapes, counts,
     checksum.
     """
-    return _encode(model)[1]
+    return measured(model)[1]
 
 
 def save(model: nn.Module, path: str | Path) -> None:
@@ -106,8 +106,8 @@ def decode(data: bytes, model: nn.Module | None = None) -> nn.Module:
     return model
 
 
-def _encode(model: nn.Module) -> tuple[bytes, dict[str, int]]:
-    """The file, and its bits by section."""
+def measured(model: nn.Module) -> tuple[bytes, dict[str, int]]:
+    """The file of `encode` and the bits of `sections`, at once."""
     identity = network.identity_of(model)
     header = bytearray([*MAGIC, VERSION]) + network.write_identity(identity)
     state = network.in_order(network.plain_state(model), identity)

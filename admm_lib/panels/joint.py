@@ -3,7 +3,7 @@
 import base64
 import copy
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from threading import Event
 from typing import Any
 
@@ -33,13 +33,14 @@ Report = Callable[[float, str], None]
 def file_panel(network: nn.Module, split: data.Split, train: data.Split) -> Panel:
     """Ratio, bits and kind of values: what the file is made of, its bytes, accuracy on `split`; and the file.
 
-    `network` is a plain LeNet-5. What is shown is pruned and then quantized, nothing trained. Retrain brings
-    a copy into both sets at once by ADMM on `train`; its file then takes the place of the other below.
+    `network` is a plain LeNet-5. What is shown is pruned and then quantized, nothing trained. Retrain does
+    the same to a copy with training on `train`: ADMM prunes it, and then one share of the weights after the
+    other is frozen on its values. The file of that takes the place of the other below.
     """
     network = copy.deepcopy(network).cpu()
     link = widgets.HTML()
 
-    @cache
+    @lru_cache(maxsize=8)
     def projected(ratio: int, bits: int, values: str) -> nn.Module:
         model = copy.deepcopy(network)
         with torch.no_grad():
@@ -53,17 +54,17 @@ def file_panel(network: nn.Module, split: data.Split, train: data.Split) -> Pane
         return evaluate(projected(ratio, bits, values), split).accuracy
 
     @cache
-    def sections(ratio: int, bits: int, values: str) -> dict[str, int]:
-        return codec.sections(projected(ratio, bits, values))
+    def measured(ratio: int, bits: int, values: str) -> tuple[bytes, dict[str, int]]:
+        return codec.measured(projected(ratio, bits, values))
 
     def draw(ratio: int, bits: int, values: str) -> Any:
-        found = sections(ratio, bits, values)
-        size = sum(found.values()) / 8
+        content, found = measured(ratio, bits, values)
+        size = len(content)
         headline = f"{ratio}x pruned, {bits} bit{'s' * (bits > 1)}: {size:,.0f} bytes"
         return figures.file_bar(found, 1.02 * size, headline)
 
     def text(ratio: int, bits: int, values: str) -> str:
-        size = sum(sections(ratio, bits, values).values()) / 8
+        size = len(measured(ratio, bits, values)[0])
         dense = 4 * sum(parameter.numel() for parameter in network.parameters())
         return (
             f"{size:,.0f} bytes, everything included: {dense / size:,.1f} times smaller than 32 bits for "
@@ -73,7 +74,7 @@ def file_panel(network: nn.Module, split: data.Split, train: data.Split) -> Pane
     def offer(*_: object) -> None:
         chosen = panel.state
         name = "lenet5-{ratio}x-{bits}bit-{values}.admm".format(**chosen)
-        link.value = _download(codec.encode(projected(**chosen)), name)
+        link.value = _download(measured(**chosen)[0], name)
 
     def run(stop: Event, report: Report) -> tuple[str, bytes] | None:
         chosen = panel.state
@@ -114,7 +115,7 @@ def _retrain(
     model: nn.Module, budgets: dict[str, Any], few: Constraint, split: data.Split, train: data.Split,
     stop: Event, report: Report,
 ) -> bool:  # fmt: skip
-    """ADMM on both sets at once, then a share of the weights frozen at a time; False where it was stopped."""
+    """ADMM prunes, then a share of the weights is frozen at a time; False where it was stopped."""
     done = [0]
 
     def told(epoch: Epoch) -> None:
@@ -122,10 +123,9 @@ def _retrain(
         report(done[0] / (EPOCHS + len(SHARES)), f"epoch {done[0]}: {epoch.val_accuracy:.1f}% right")
 
     common = {"lr": 2e-3, "validate": split, "progress": told, "stop": stop, "batch_size": 64}
-    pairs = {name: [sparse, few] for name, sparse in budgets.items()}
-    admm = ADMM(model, pairs, rho=1e-3, schedule=geometric(1, 10, EPOCHS))
+    admm = ADMM(model, budgets, rho=1e-3, schedule=geometric(1, 10, EPOCHS))
     fit(model, train, EPOCHS, admm=admm, **common)
-    ADMM(model, budgets).finalize()  # prunes; the values go on to the rounds below
+    admm.finalize()
     for share in SHARES:
         if stop.is_set():
             return False
@@ -148,10 +148,9 @@ from admm_lib import rivals
 data = al.data.load("auto")
 model = al.models.pretrained("lenet5", data.name)
 budgets, few, how = al.suggest(model, ratio={ratio}), al.{kind}({bits}), {{"lr": 2e-3, "batch_size": 64}}
-pairs = {{name: [sparse, few] for name, sparse in budgets.items()}}
-admm = al.ADMM(model, pairs, rho=1e-3, schedule=al.geometric(1, 10, {EPOCHS}))
+admm = al.ADMM(model, budgets, rho=1e-3, schedule=al.geometric(1, 10, {EPOCHS}))
 al.fit(model, data, {EPOCHS}, admm=admm, **how)
-al.ADMM(model, budgets).finalize()  # prunes
+admm.finalize()  # pruned; now the values of what stays, a share at a time
 for number, share in enumerate(rivals.SHARES):
     rivals.freeze_nearest(model, dict.fromkeys(budgets, few), share)
     al.fit(model, data, 1, seed={EPOCHS} + number, **how)

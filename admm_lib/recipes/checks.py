@@ -52,6 +52,8 @@ def problems(recipe: object, stem: str) -> Iterator[str]:
     if "finish" in recipe and (recipe["method"] != "admm" or recipe["finish"] not in FINISHES):
         yield f"finish is {' or '.join(FINISHES)}, after method admm, but is {recipe['finish']!r}"
     yield from _misstepped(recipe)
+    if recipe["method"] == "magnitude" and "sets" in steps(recipe)[0]:
+        yield "method magnitude prunes before it quantizes: give keep first, or choose method snap"
     if ranks(recipe) and (len(steps(recipe)) > 1 or "finish" in recipe or not _of_low_rank(recipe)):
         yield "low-rank stands alone: one step, no other sets, method admm or snap, no finish or shrink"
     if "finish" in recipe and not any("sets" in step for step in steps(recipe)):
@@ -77,7 +79,7 @@ def _misfielded(found: Recipe, needed: dict[str, type], allowed: dict[str, type]
         if name not in found:
             yield f"the field {name!r} is missing"
         if not isinstance(found[name], known[name]):
-            yield f"{name} must be a {known[name].__name__}, but is {found[name]!r}"
+            yield f"{name} must be a {getattr(known[name], '__name__', known[name])}, but is {found[name]!r}"
 
 
 def _misstepped(recipe: Recipe) -> Iterator[str]:
@@ -100,7 +102,7 @@ def _overfull(step: Recipe, network: nn.Module, left: allocation.Left) -> Iterat
     budgets = _known(step, network)
     remedy = "raise the ratio" if "allocation" in step else "lower it, or leave it out"
     for key, each in budgets.items():
-        if each.keep > (most := left.most(key, each.by)):
+        if each.keep > (most := left.most(key, each)):
             what = key if isinstance(key, str) else "the network"
             yield f"{what} keeps {each.keep} {each.things}, but the steps before leave {most}: {remedy}"
     for key, each in budgets.items():
@@ -220,7 +222,7 @@ def _misfits(step: Recipe, network: nn.Module) -> Iterator[str]:
     given = step.get("sets", {}).items()
     if odd := [name for name, each in given if not isinstance(each, dict) or "set" not in each]:
         yield f"sets: {odd[0]} needs a set, as in {{set: levels, bits: 3}}"
-    if "keep" not in step and "by" in step:
+    if "keep" not in step and {"by", "group"} & set(step):
         yield "sets are of single weights, so that by= has no place beside them"
     for name, keep in step.get("keep", {}).items():
         if type(keep) is not int or keep < 1:
@@ -241,7 +243,7 @@ def _misallocated(step: Recipe, network: nn.Module) -> Iterator[str]:
     rule = step["allocation"]["rule"]
     if not isinstance(rule, str) or rule not in allocation.RULES:
         yield f"allocation: rule must be one of {', '.join(allocation.RULES)}, but is {rule!r}"
-    if "by" in step:
+    if {"by", "group"} & set(step):
         yield "allocation: rules count single weights, so that by= has no place beside them"
     try:
         _known(step, network)

@@ -18,11 +18,13 @@ FIELDS: dict[str, type] = {
     "dense": dict,
 }  # fmt: skip
 # Fields of a one-shot recipe itself, or of each of its `steps`: two stages of training, and either budgets,
-# `keep` of groups seen as `by` says, or a rule that allocates them when the weights are there, or `sets` of
-# few values, each as {set: levels, bits: 3}; or keep and sets, `joint` as one of JOINT says. Layers of low
-# rank, {set: low-rank, rank: 20}, are stored as two each: the rival of pruning, in a recipe of its own.
+# `keep` of groups seen as `by` and `group` say, or a rule that allocates them when the weights are there, or
+# `sets` of few values, each as {set: levels, bits: 3}; or keep and sets, `joint` as one of JOINT says. Layers
+# of low rank, {set: low-rank, rank: 20}, are stored as two: the rival of pruning, in a recipe of its own.
 STEP: dict[str, type] = {"admm": dict, "retrain": dict}
-BUDGETS: dict[str, type] = {"keep": dict, "by": str, "allocation": dict, "sets": dict, "joint": str}
+BUDGETS: dict[str, type] = {
+    "keep": dict, "by": str, "group": int | list, "allocation": dict, "sets": dict, "joint": str
+}  # fmt: skip
 # What ADMM does under both: one pair of variables, for the intersection; a pair for each; or it prunes
 # alone, and what it leaves takes on few values afterwards, as in layers that had been quantized before.
 JOINT = ("intersection", "pairs", "pruning")
@@ -76,7 +78,7 @@ def prunes(recipe: Recipe) -> bool:
 
 def quantizes(recipe: Recipe) -> bool:
     """Whether any step gives weights few values."""
-    return any("sets" in step for step in steps(recipe))
+    return not ranks(recipe) and any("sets" in step for step in steps(recipe))
 
 
 def sets(step: dict[str, Any], network: nn.Module) -> dict[Key, Constraint | Sequence[Constraint]]:
@@ -102,8 +104,8 @@ def prune_sets(step: dict[str, Any], network: nn.Module) -> dict[Key, Sparse]:
     """The budgets of a step, given or allocated on the weights of `network`; none where it prunes nothing."""
     if "allocation" in step:
         return allocation.RULES[step["allocation"]["rule"]](network, step["allocation"]["ratio"])
-    budgets = step.get("keep", {})
-    return {name: Sparse(keep=keep, by=step.get("by", "element")) for name, keep in budgets.items()}
+    view = step.get("by", "element"), step.get("group")
+    return {name: Sparse(keep, None, *view) for name, keep in step.get("keep", {}).items()}
 
 
 def given_sets(step: dict[str, Any]) -> dict[str, Constraint]:

@@ -126,7 +126,7 @@ def epochs(data: al.data.Data, rounds: int, size: int) -> Iterator[str]:
     images = per_image(data, size)
 
     def ours() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        return part.batches(128, generator, al.data.shifts(2))
+        return part.batches(128, generator, al.data.Shifts(2))
 
     def train(batches: Callable[[], object]) -> None:
         for inputs, targets in batches():

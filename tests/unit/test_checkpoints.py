@@ -40,7 +40,7 @@ def run(resume, epochs=5, progress=False, pruned=False, **options):
         admm = None
     history = al.fit(
         model, SMALL, epochs, admm=admm, seed=1, resume=resume, progress=progress,
-        augment=al.data.shifts(1), **options,
+        augment=al.data.Shifts(1), **options,
     )  # fmt: skip
     return model, admm, history
 

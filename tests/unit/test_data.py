@@ -142,7 +142,7 @@ def test_a_batch_holds_at_least_one(size):
 
 def test_augmentation_needs_a_generator():
     with pytest.raises(ValueError, match="pass generator="):
-        next(split().batches(4, augment=data.shifts(1)))
+        next(split().batches(4, augment=data.Shifts(1)))
 
 
 def test_subset():
@@ -160,7 +160,7 @@ def test_subset():
 def test_each_image_moves_by_its_own_shift(pixels, channels):
     images = ramp(400, channels, height=6, width=5)
     before = images.clone()
-    moved = data.shifts(pixels)(images, torch.Generator().manual_seed(0))
+    moved = data.Shifts(pixels)(images, torch.Generator().manual_seed(0))
     assert torch.equal(images, before)
     assert moved.shape == images.shape
     counts = {}
@@ -190,12 +190,28 @@ def by_hand(image, dy, dx):
 def test_shifts_follow_the_generator():
     images = ramp(50)
     first, again, other = (
-        data.shifts(2)(images, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+        data.Shifts(2)(images, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
-def test_a_negative_shift_is_refused():
-    with pytest.raises(ValueError, match="pixels must be 0 or more, but is -1"):
-        data.shifts(-1)
+@pytest.mark.parametrize("pixels", [-1, 1.5, "1", True])
+def test_a_shift_by_no_number_of_pixels_is_refused(pixels):
+    with pytest.raises(ValueError, match=f"pixels must be a whole number, 0 or more, but is {pixels!r}"):
+        data.Shifts(pixels)
+
+
+def test_rows_beside_shifted_images_are_those_of_the_move_drawn():
+    images, moves = ramp(30), data.Shifts(1)
+    every = torch.stack([moves.moved(images, torch.full((30,), n)) for n in range(moves.count)], 1)
+    both = data.Split(images, torch.arange(30))
+    chance, plain = torch.Generator().manual_seed(3), torch.Generator().manual_seed(3)
+    for (inputs, targets, rows), (same, labels) in zip(
+        both.batches(7, chance, moves, every), both.batches(7, plain, moves), strict=True
+    ):
+        assert torch.equal(inputs, rows)
+        assert torch.equal(inputs, same)  # rows or not, the same images by the same moves
+        assert torch.equal(targets, labels)
+    with pytest.raises(ValueError, match="rows beside the targets go with Shifts alone"):
+        next(both.batches(7, chance, lambda inputs, generator: inputs, every))

@@ -120,7 +120,7 @@ def test_shifts_are_asked_about_once_and_taught_as_if_asked_every_time():
             self.seen.append(len(inputs))
             return self.network(inputs)
 
-    split, moves = DIGITS.train.subset(200), al.data.shifts(1)
+    split, moves = DIGITS.train.subset(200), al.data.Shifts(1)
     losses, weights, asked = [], [], []
     for remember in (False, True):
         seen = []

@@ -10,7 +10,7 @@ from torch import nn
 from unit.tiny import quantized, written
 
 import admm_lib as al
-from admm_lib import pipelines, records
+from admm_lib import pipelines, recipes, records
 from admm_lib.low_rank import factored
 from admm_lib.projections import low_rank
 
@@ -69,8 +69,41 @@ def test_filters_are_rows_and_the_type_stays():
         low_rank(weight, 5)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.half, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("shape", [(100, 300), (1100, 1100), (30, 5, 3, 3)])
+def test_wide_weights_in_every_type_lose_what_they_must(dtype, shape):
+    weight = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+    nearest = low_rank(weight, 2)
+    assert nearest.dtype == dtype
+    values = torch.linalg.svdvals(weight.double().reshape(len(weight), -1))
+    lost = (weight.double() - nearest.double()).norm()
+    torch.testing.assert_close(lost, values[2:].norm(), rtol=1e-2, atol=0)
+    assert torch.equal(low_rank(nearest, 2), nearest)
+    held = al.LowRank(2).hold(nearest)
+    assert held.right_inverse(nearest).dtype == dtype
+
+
+def test_narrow_types_go_through_admm_and_what_is_not_finite_is_refused():
+    model = nn.Sequential(nn.Linear(300, 100)).bfloat16()
+    admm = al.ADMM(model, {"0.weight": al.LowRank(3)})
+    admm.update()
+    admm.finalize()
+    assert model[0].weight.dtype == torch.bfloat16
+    values = torch.linalg.svdvals(model[0].weight.detach().double())
+    assert values[3:].norm() < 0.02 * values.norm()
+    with pytest.raises(ValueError, match="NaN or infinite has no singular values"):
+        low_rank(torch.full((3, 3), torch.nan), 1)
+
+
+def test_a_pruned_layer_is_refused_before_any_training():
+    model = al.models.create("lenet300", 0)
+    al.ADMM(model, {"fc2.weight": al.Sparse(ratio=4)}).finalize()
+    with pytest.raises(ValueError, match=r"fc2\.weight is pruned, and LowRank\(rank=3\) would fill it again"):
+        al.ADMM(model, {"fc2.weight": al.LowRank(3)})
+
+
 def test_the_set_says_what_does_not_fit():
-    for rank in (0, -1, 1.5, "2"):
+    for rank in (0, -1, 1.5, "2", True):
         with pytest.raises(ValueError, match="rank is a count, 1 or more"):
             al.LowRank(rank)
     with pytest.raises(ValueError, match=r"fc1\.weight: rank 11 is more than its 10: lower it"):
@@ -116,8 +149,11 @@ def test_two_layers_compute_what_one_did():
     [
         ({"fc9": 3}, "'fc9' is no Linear or Conv2d layer"),
         ({"act1": 3}, "'act1' is no Linear or Conv2d layer"),
-        ({"fc3": 11}, "fc3: rank lies from 1 to its smaller side, but is 11"),
-        ({"fc3": 0}, "fc3: rank lies from 1 to its smaller side, but is 0"),
+        ({"": 3}, "'' is no Linear or Conv2d layer"),
+        *[
+            ({"fc3": odd}, f"fc3: rank is a whole number from 1 to its smaller side, not {odd!r}")
+            for odd in (11, 0, 2.5, "2", True)
+        ],
     ],
 )
 def test_layers_that_cannot_be_two_are_named(ranks, message):
@@ -130,8 +166,11 @@ def test_a_recipe_of_low_rank_records_the_file_of_the_thin_layers(elsewhere):
     path = written(elsewhere, **quantized(sets))
     pipelines.run_recipes([path], report=lambda line: None)
     (run,) = records.read("tiny")["runs"]
-    assert run["weights"] == 9 * (784 + 300) + 8 * (300 + 100) + 1000
-    assert run["file_bytes"] < 4 * (run["weights"] + 410) + 500
+    assert run["weights"] == 266_200  # of the network it came from
+    assert run["nonzero_weights"] == 9 * (784 + 300) + 8 * (300 + 100) + 1000
+    assert run["file_bytes"] < 4 * (run["nonzero_weights"] + 410) + 500
+    recipe = records.read("tiny")["recipe"]
+    assert not recipes.quantizes(recipe)
     thin = factored(al.models.create("lenet300"), {"fc1": 9, "fc2": 8})
     decoded = al.load(elsewhere / run["file"], thin)
     assert run["test_accuracy"] == round(al.evaluate(decoded, al.data.load("digits").test).accuracy, 4)

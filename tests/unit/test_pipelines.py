@@ -185,6 +185,26 @@ def test_a_packed_network_is_in_the_sets_of_its_last_steps(elsewhere):
     assert len(sizes) > 2  # zero, and more than the one magnitude of the first step
 
 
+def test_a_packed_network_has_its_live_units_first_and_its_biases_in_their_sets(elsewhere):
+    filters = {**STEP, "by": "filter", "keep": {"fc1.weight": 40, "fc2.weight": 25}}
+    few = {f"{layer}.{part}": {"set": "levels", "bits": 3} for layer in ("fc1", "fc2", "fc3")
+           for part in ("weight", "bias")}  # fmt: skip
+    last = {**STEP, "sets": few, "joint": "intersection"}
+    steps = {**dict.fromkeys(STEP), "steps": [filters, last], "finish": "incremental"}
+    steps["steps"][1]["retrain"] = {"epochs": 4, "lr": 0.002}
+    pipelines.run_recipes([written(elsewhere, **steps)])
+    model = al.load(elsewhere / records.read("tiny")["runs"][0]["file"])
+    for layer, most in ((model.fc1, 40), (model.fc2, 25)):
+        alive = layer.weight.any(1)
+        assert 0 < int(alive.sum()) <= most
+        assert bool(alive[: int(alive.sum())].all())  # none behind a dead one
+    for layer in (model.fc1, model.fc2, model.fc3):
+        for each in (layer.weight.detach(), layer.bias.detach()):
+            values = each[each != 0].unique()
+            assert len(values) <= 8
+            assert torch.equal(al.Levels(bits=3).project(each), each)
+
+
 def test_files_are_written_anew_where_that_is_smaller_and_nothing_is_measured(
     elsewhere, recorded, monkeypatch
 ):

@@ -39,6 +39,8 @@ def test_the_largest_is_version_40():
 def test_what_does_not_fit_is_refused(size):
     with pytest.raises(ValueError, match=f"1 to 2,953 bytes, but these are {size:,}"):
         qr.picture(bytes(size))
+    with pytest.raises(ValueError, match=f"1 to 2,953 bytes, but these are {size:,}"):
+        qr.describe(bytes(size))
 
 
 def test_a_picture_without_a_code_is_refused():
@@ -47,5 +49,17 @@ def test_a_picture_without_a_code_is_refused():
     two = np.hstack([qr.picture(b"one"), qr.picture(b"other")])
     with pytest.raises(ValueError, match="2 QR codes were found"):
         qr.read(two)
-    with pytest.raises(ValueError, match="1 pixel wide"):
-        qr.picture(b"x", 0)
+    for pixels in (0, 1.5, "4"):
+        with pytest.raises(ValueError, match="a whole number of pixels wide, 1 or more"):
+            qr.picture(b"x", pixels)
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [qr.picture(b"x") / 255, qr.picture(b"x").astype(int), np.zeros((0, 0), np.uint8), np.zeros(9, np.uint8),
+     np.zeros((90, 90, 4), np.uint8), [[1.0]]],
+    ids=["floats", "whole numbers", "empty", "flat", "with alpha", "a list"],
+)  # fmt: skip
+def test_other_pictures_are_refused_with_the_remedy(picture):
+    with pytest.raises(ValueError, match=r"a picture is uint8, \(height, width\) or .* use \(255"):
+        qr.read(picture)

@@ -50,7 +50,7 @@ def told(monkeypatch):
 
     monkeypatch.setattr(stages, "fit", fit)
     monkeypatch.setattr(stages, "ADMM", admm)
-    monkeypatch.setattr(data, "shifts", lambda pixels: ("shifts", pixels))
+    monkeypatch.setattr(data, "Shifts", lambda pixels: ("shifts", pixels))
     return fitted, made
 
 

@@ -41,7 +41,7 @@ def weights(model):
 
 def test_fit_learns_digits():
     model = network()
-    history = al.fit(model, DIGITS, 5, lr=3e-3, augment=al.data.shifts(1))
+    history = al.fit(model, DIGITS, 5, lr=3e-3, augment=al.data.Shifts(1))
     assert [epoch.number for epoch in history] == [1, 2, 3, 4, 5]
     assert history[-1].loss < 0.5 * history[0].loss
     assert history[-1].val_accuracy == al.evaluate(model, DIGITS.val).accuracy > 80
@@ -61,7 +61,7 @@ def test_the_same_seed_gives_the_same_weights():
         model = network()
         torch.rand(7)  # the global generator plays no part
         admm = al.ADMM(model, {"1.weight": al.Sparse(ratio=10)}, rho=0.01)
-        al.fit(model, SMALL, 2, admm=admm, augment=al.data.shifts(2), seed=seed)
+        al.fit(model, SMALL, 2, admm=admm, augment=al.data.Shifts(2), seed=seed)
         runs.append(weights(model))
     assert torch.equal(runs[0], runs[1])
     assert not torch.equal(runs[0], runs[2])
@@ -69,7 +69,7 @@ def test_the_same_seed_gives_the_same_weights():
 
 def test_fit_leaves_the_global_generator_alone():
     before = torch.get_rng_state()
-    al.fit(network(), SMALL, 1, augment=al.data.shifts(2))
+    al.fit(network(), SMALL, 1, augment=al.data.Shifts(2))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -315,3 +315,10 @@ def test_a_shuffling_loader_draws_by_the_seed_and_leaves_the_global_one_alone():
         assert torch.equal(torch.get_rng_state(), before)
         ends.append(model[-1].weight.detach())
     assert torch.equal(*ends)
+
+
+def test_a_model_of_which_nothing_trains_is_refused():
+    model, signs = network(), al.OneOf((-1.0, 1.0))
+    al.ADMM(model, {name: signs for name, _ in model.named_parameters()}).finalize()
+    with pytest.raises(ValueError, match="nothing of the model trains: every tensor is fixed"):
+        al.fit(model, SMALL, 1)
