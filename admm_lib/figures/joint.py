@@ -72,8 +72,9 @@ def accuracy_by_size(
     figure = new_figure(7.5, 3.6)
     axes = figure.subplots()
     axes.axhline(dense[1], color=COLORS["dense"], lw=1)
-    axes.annotate("dense", dense, (-4, 4), textcoords="offset points", ha="right", color=COLORS["dense"])
-    for way, points in curves.items():
+    said = f"dense: {dense[0]:,.0f} bytes"
+    axes.text(0.01, dense[1], said, transform=axes.get_yaxis_transform(), va="bottom", color=COLORS["dense"])
+    for number, (way, points) in enumerate(curves.items()):
         sizes, found, labels = zip(*sorted(points, key=lambda point: point[0]), strict=True)
         means = [each.mean for each in found]
         spread = [[each.mean - each.low for each in found], [each.high - each.mean for each in found]]
@@ -81,9 +82,13 @@ def accuracy_by_size(
             sizes, means, spread, color=COLORS[way], marker=MARKERS[way], ls=LINES[way], label=way,
             elinewidth=1, capsize=2.5,
         )  # fmt: skip
+        # Names of neighbouring curves on different sides, so that they do not meet.
+        side, ha, va = [((4, -5), "left", "top"), ((4, 5), "left", "bottom"), ((-5, 4), "right", "bottom")][
+            number % 3
+        ]
+        beside = {"textcoords": "offset points", "ha": ha, "va": va, "fontsize": 8, "color": COLORS[way]}
         for size, mean, label in zip(sizes, means, labels, strict=True):
-            beside = {"textcoords": "offset points", "ha": "center", "va": "top", "fontsize": 8}
-            axes.annotate(label, (size, mean), (0, -7), color=COLORS[way], **beside)
+            axes.annotate(label, (size, mean), side, **beside)
     axes.set_xscale("log")
     axes.set(xlabel="bytes of the whole file", ylabel="test accuracy, %")
     axes.xaxis.set_major_formatter("{x:,.0f}")

@@ -51,7 +51,7 @@ def test_accuracy_by_size_has_a_curve_for_each_way_from_small_to_large():
     assert thin[0].get_xydata().tolist() == [[40_000, 98]]
     (bar,) = both[2]
     assert bar.get_segments()[0].tolist() == [[500, 94.5], [500, 95.25]]
-    assert [text.get_text() for text in axes.texts] == ["dense", "80x", "20x", "5"]
+    assert [text.get_text() for text in axes.texts] == ["dense: 1,066,440 bytes", "80x", "20x", "5"]
     assert axes.get_xscale() == "log"
     assert axes.lines[0].get_ydata()[0] == 98.5
 
