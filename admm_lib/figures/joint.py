@@ -90,6 +90,7 @@ def accuracy_by_size(
         for size, mean, label in zip(sizes, means, labels, strict=True):
             axes.annotate(label, (size, mean), side, **beside)
     axes.set_xscale("log")
+    axes.margins(x=0.1)
     axes.set(xlabel="bytes of the whole file", ylabel="test accuracy, %")
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.legend(loc="lower right", title="what is done")

@@ -52,7 +52,7 @@ LINES = {
     "forgy": ":", "density": "--", "linear": "-", "k-means++": "-.", "optimal": (0, (5, 1, 1, 1, 1, 1)),
     "snap": ":", "incremental": "--", "straight-through": "-.", "ADMM": "-",
     "ADMM, then incremental": (0, (5, 1, 1, 1, 1, 1)), "ADMM, then straight-through": "-",
-    "clusters": "--", "both": "-", "low rank": ":",
+    "clusters": "--", "both": "-", "low rank": "-.",
 }  # fmt: skip
 
 TEXT_WIDTH = 7.5  # inches: the width of a notebook's text, 720 CSS pixels
