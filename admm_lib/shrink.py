@@ -11,6 +11,7 @@ data, find those that cannot matter:
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrize import type_before_parametrizations as kind_of
 
 from .parametrizations import Mask, bake, hold, mask_of, original
+from .shrink_graph import shrink_graph
 
 _WEIGHTS = {nn.Linear: 0, nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}  # their spatial dimensions
 _NORMS = {nn.BatchNorm1d: (0, 1), nn.BatchNorm2d: (2,), nn.BatchNorm3d: (3,)}
@@ -36,6 +38,7 @@ _ADVICE = (
     "shrink takes nn.Sequential, nested or not, of Linear, Conv1d/2d/3d with groups=1, BatchNorm with "
     "running statistics, max and average pooling, Dropout, Flatten(1, -1), "
     + ", ".join(kind.__name__ for kind in _ACTIVATIONS)
+    + "; for any other network give a batch, to trace it with: shrink(model, inputs)"
 )
 
 
@@ -53,7 +56,7 @@ class Kept:
 
 
 @torch.no_grad()
-def shrink(model: nn.Sequential) -> nn.Sequential:
+def shrink(model: nn.Module, inputs: Tensor | tuple[Any, ...] | None = None) -> nn.Module:
     """The same function in eval mode as a smaller network: without the units that cannot matter.
 
     For batched inputs, (N, features) or (N, channels, ...). The model is not changed. The result has its
@@ -61,7 +64,15 @@ def shrink(model: nn.Sequential) -> nn.Sequential:
     The last layer's units and at least one of every other layer stay; so does a unit whose constant c != 0
     meets padding with zeros. Folding may give a layer a bias that had none. Raises ValueError, naming the
     module, where it is not understood, does not fit or is held by more than a mask; for tied weights, too.
+
+    That is for nn.Sequential. Any other network, with residual sums, concatenations or depthwise
+    convolutions, is traced on `inputs`, a batch or a tuple of the arguments of `forward`, and run on them
+    again in the end to compare both, to float tolerance. It comes back without masks, and a channel goes
+    where its whole group of coupled layers is dead; see `shrink_graph`. ValueError where it cannot be traced,
+    or computes something else.
     """
+    if inputs is not None:
+        return shrink_graph(model, inputs)
     full = _parts(model)
     small = bake(copy.deepcopy(model))
     parts = _parts(small)

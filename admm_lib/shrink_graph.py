@@ -1,0 +1,191 @@
+"""Dead-path elimination in networks with branches: a traced graph says which channels are coupled.
+
+A residual sum, a concatenation or a depthwise convolution couples the channels of several layers: they go
+together or not at all. `torch-pruning` traces the network and lists such groups. For each channel of a group
+
+    writers   are the convolutions and linear layers whose rows compute it
+    readers   are those whose columns look at it
+
+and batch norms, depthwise convolutions, activations and pooling work on each channel alone. Two passes over
+the weights, repeated until nothing changes, find what cannot matter: where all readers' columns are zero, the
+writers' rows become zero, too; where all writers' rows are zero the channel is a constant, which the readers
+take into their biases, and their columns become zero. A channel goes when both are zero.
+"""
+
+import copy
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .parametrizations import bake
+
+Member = tuple[nn.Module, Tensor]  # a layer and its own indices, (channels, indices of each)
+
+
+@dataclass(eq=False)
+class Channels:
+    """A group of coupled channels, and where its root is pruned: a layer and torch-pruning's function."""
+
+    root: tuple[nn.Module, Callable]
+    writers: list[Member] = field(default_factory=list)
+    readers: list[Member] = field(default_factory=list)
+
+    def unwritten(self) -> Tensor:
+        """True for channels whose writers' rows are all zero; (channels,)."""
+        zero = [((layer.weight == 0).flatten(1).all(1), own) for layer, own in self.writers]
+        return torch.stack([rows[own].all(1) for rows, own in zero]).all(0)
+
+    def unread(self) -> Tensor:
+        """True for channels whose readers' columns are all zero; (channels,)."""
+        zero = [((layer.weight == 0).transpose(0, 1).flatten(1).all(1), own) for layer, own in self.readers]
+        return torch.stack([columns[own].all(1) for columns, own in zero]).all(0)
+
+
+@torch.no_grad()
+def shrink_graph(model: nn.Module, inputs: Tensor | tuple[Any, ...]) -> nn.Module:
+    """The same function in eval mode as a smaller network; see `shrink`, which calls this with inputs."""
+    import torch_pruning
+
+    given = inputs if isinstance(inputs, tuple) else (inputs,)
+    small = bake(copy.deepcopy(model))
+    modes = [(module, module.training) for module in small.modules()]
+    expected = _tensors(small.eval()(*given))
+    for parameter in small.parameters():
+        parameter.requires_grad_(True)  # the graph is traced by gradients
+    try:
+        with torch.enable_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            graph = torch_pruning.DependencyGraph().build_dependency(small, given)
+            groups = [each for group in graph.get_all_groups() if (each := _channels(graph, group))]
+    except Exception as error:  # whatever tracing makes of a network that it does not know
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"torch-pruning cannot trace the network: {reason}") from error
+    while any([_drop_unread(each) for each in groups] + _fold_all(small, groups, given)):
+        pass  # each round zeroes a row or a column at least
+    leaving = [(each.root, _gone(each)) for each in groups]
+    for (layer, prune), gone in leaving:  # a root's own indices stay, whatever else is pruned
+        if gone:
+            graph.get_pruning_group(layer, prune, gone).prune()
+    if not _same(expected, small, given):
+        raise ValueError(
+            "the smaller network computes something else: torch-pruning misreads a part of it, or what would "
+            "go is returned"
+        )
+    trained = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    for name, parameter in small.named_parameters():
+        parameter.requires_grad_(trained.get(name, True))
+    for module, mode in modes:
+        module.training = mode
+    for module in small.modules():
+        vars(module).pop("architecture", None)  # it is another network now
+    return small
+
+
+def _tensors(outputs: Any) -> list[Tensor]:
+    """All tensors in what a network returns."""
+    if isinstance(outputs, Tensor):
+        return [outputs]
+    parts = outputs.values() if isinstance(outputs, dict) else outputs
+    return [tensor for part in parts for tensor in _tensors(part)]
+
+
+def _same(expected: list[Tensor], small: nn.Module, given: tuple[Any, ...]) -> bool:
+    """Whether the smaller network runs, and returns the expected tensors to float tolerance."""
+    try:
+        found = _tensors(small(*given))
+    except (RuntimeError, ValueError):  # layers that no longer fit each other
+        return False
+    return all(
+        a.shape == b.shape and torch.allclose(a, b, rtol=1e-3, atol=1e-5 * float(a.abs().max()))
+        for a, b in zip(expected, found, strict=True)
+    )
+
+
+def _channels(graph: Any, group: Any) -> Channels | None:
+    """The members of a group; None where it holds the network's own output, or what is not known to treat
+    each channel alone.
+    """
+    from torch_pruning.ops import OPTYPE
+
+    names = ("BN", "IN", "DEPTHWISE_CONV", "PRELU", "ELEMENTWISE", "RESHAPE", "CONCAT", "SPLIT", "SLICE")
+    alone = {OPTYPE[name] for name in names}
+    each = Channels((group[0].dep.target.module, group[0].dep.handler))
+    count = len(group[0].idxs)
+    for item in group:
+        kind, layer = item.dep.target.type, item.dep.target.module
+        if kind in (OPTYPE.CONV, OPTYPE.LINEAR) and getattr(layer, "groups", 1) == 1:
+            member = layer, _by_channel(torch.tensor(item.idxs), torch.tensor(item.root_idxs), count)
+            writes = graph.is_out_channel_pruning_fn(item.dep.handler)
+            (each.writers if writes else each.readers).append(member)
+        elif kind not in alone:
+            return None
+    return each if each.readers else None
+
+
+def _by_channel(own: Tensor, channels: Tensor, count: int) -> Tensor:
+    """A layer's indices as a matrix with a row for each channel, which has several after flattening."""
+    return own[channels.argsort(stable=True)].reshape(count, -1)
+
+
+def _gone(each: Channels) -> list[int]:
+    """The channels that may go, all but one at most."""
+    gone = each.unwritten() & each.unread()
+    return gone.nonzero().flatten().tolist()[int(gone.all()) :]
+
+
+def _drop_unread(each: Channels) -> bool:
+    """Zero the rows that nobody reads; whether there were any."""
+    chosen = each.unread() & ~each.unwritten()
+    for layer, own in each.writers:
+        layer.weight[own[chosen].flatten()] = 0
+    return bool(chosen.any())
+
+
+def _fold_all(model: nn.Module, groups: list[Channels], given: tuple[Any, ...]) -> list[bool]:
+    """For each group, whether it had constants that its readers took into their biases."""
+    seen: dict[nn.Module, Tensor] = {}
+
+    def look(layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        seen[layer] = arguments[0]
+
+    hooks = [layer.register_forward_pre_hook(look) for each in groups for layer, _ in each.readers]
+    model(*given)
+    for hook in hooks:
+        hook.remove()
+    return [_fold(each, seen) for each in groups]
+
+
+def _fold(each: Channels, seen: dict[nn.Module, Tensor]) -> bool:
+    """Take what readers see of dead channels into their biases; whether there was anything to take.
+
+    A border of zeros does not see the constant: where a convolution pads, only zero is taken.
+    """
+    chosen = each.unwritten() & ~each.unread()
+    for layer, own in each.readers:
+        least, most = _range(layer, seen[layer], own)
+        chosen &= (least == most) & ((most == 0) | (not _pads(layer)))
+    for layer, own in each.readers:
+        constants, columns = _range(layer, seen[layer], own)[0][chosen], own[chosen]
+        if bool(constants.any()):
+            if layer.bias is None:
+                layer.bias = nn.Parameter(layer.weight.new_zeros(len(layer.weight)))
+            layer.bias += layer.weight[:, columns].flatten(2).sum(-1) @ constants
+        layer.weight[:, columns.flatten()] = 0
+    return bool(chosen.any())
+
+
+def _range(layer: nn.Module, inputs: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+    """The least and the most that a layer sees of each channel; (channels,) each."""
+    features = inputs.movedim(-1 if isinstance(layer, nn.Linear) else 1, 0)
+    part = features[own].flatten(1)
+    return part.amin(1), part.amax(1)
+
+
+def _pads(layer: nn.Module) -> bool:
+    """Whether a convolution sees zeros beyond the border."""
+    padding = getattr(layer, "padding", "valid")
+    return padding == "same" if isinstance(padding, str) else any(padding)
