@@ -1,6 +1,5 @@
 """Full runs as short compositions of the library, driven by a recipe: data/recipes/NAME.yaml."""
 
-import copy
 import hashlib
 import os
 from collections.abc import Iterable
@@ -94,7 +93,7 @@ def record_run(
     file = place / "models" / f"{recipe['name']}-seed{seed}.admm"
     file.parent.mkdir(parents=True, exist_ok=True)
     codec.save(model, file)
-    decoded = codec.load(file, _skeleton(recipe))
+    decoded = network(recipe, file)
     ladder = storage.ladder(decoded)
     spent = [seconds for each in tried for seconds in each["seconds"]] or _seconds(trained)
     dense_test, test = evaluate(dense, images.test), evaluate(decoded, images.test)
@@ -139,6 +138,11 @@ def _pack(model: nn.Sequential, recipe: Recipe) -> None:
         tensor.copy_(each.project(tensor))
 
 
+def network(recipe: Recipe, file: Path) -> nn.Module:
+    """The network in the file of a recipe's run. Raises CodecError, naming the file and the reason."""
+    return codec.load(file, _skeleton(recipe))
+
+
 def _skeleton(recipe: Recipe) -> nn.Module | None:
     """The module that a file of factored layers is read into; others say themselves what they hold."""
     ranks = recipes.ranks(recipe)
@@ -163,12 +167,11 @@ def reencode(
             known = hashlib.sha256(before).hexdigest()
             if known not in (run["sha256"], run.get("reencoded", {}).get("from")):
                 raise ValueError(f"{file.name} is not its record's file: restore it from version control")
-            skeleton = _skeleton(record["recipe"])
-            model = codec.load(file, skeleton)
+            model = network(record["recipe"], file)
             after = codec.encode(model)
             if known == run["sha256"] and len(after) > (1 - WORTHWHILE) * len(before):
                 continue
-            if not _equal(codec.decode(after, copy.deepcopy(skeleton)), model):
+            if not _equal(codec.decode(after, _skeleton(record["recipe"])), model):
                 raise ValueError(f"{file.name} did not come back as it was: nothing was changed")
             run |= {
                 "ladder_bits": storage.ladder(model).as_bits(),
