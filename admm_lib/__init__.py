@@ -29,7 +29,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> ModuleType:
-    """`al.records`, `al.figures` and `al.panels` are imported when they are first used."""
-    if name in ("figures", "panels", "pipelines", "recipes", "records", "results"):
+    """`al.records`, `al.figures`, `al.qr` and so on are imported when they are first used."""
+    if name in ("figures", "panels", "pipelines", "qr", "recipes", "records", "results", "rivals"):
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

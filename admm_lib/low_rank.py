@@ -7,24 +7,26 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from .constraints import LowRank
 from .parametrizations import Factors, bake
+from .storage import reference_weights
 
 
 @torch.no_grad()
-def factored(model: nn.Module, ranks: Mapping[str, int]) -> nn.Module:
+def factored(model: nn.Module, ranks: Mapping[str, int | LowRank]) -> nn.Module:
     r"""A copy in which each layer of `ranks` is two, W x = A (B^T x): the same if W has that rank.
 
-    `ranks` maps layers by name, "fc1", to ranks. The nearest product stands for a weight of a higher rank. A
-    layer of (rows, columns) is stored in rank * (rows + columns) weights; of a convolution the first part
-    looks at the pixels and the second mixes channels. Raises ValueError for an unknown layer, one that is
-    neither Linear nor Conv2d with groups=1, and a rank outside 1 to its smaller side. Source: Denton et al.
-    2014, as the rival of 1510.00149, Section 6.1.
+    `ranks` maps layers by name, "fc1" or "fc1.weight", to ranks, or to their sets. The nearest product stands
+    for a weight of a higher rank. A layer of (rows, columns) is stored in rank * (rows + columns) weights; of
+    a convolution the first part looks at the pixels and the second mixes channels. Raises ValueError for an
+    unknown layer, one that is neither Linear nor Conv2d with groups=1, and a rank outside 1 to its smaller
+    side. Source: Denton et al. 2014, as the rival of 1510.00149, Section 6.1.
     """
     network = bake(copy.deepcopy(model))
-    own = sum(parameter.numel() for parameter in network.parameters() if parameter.dim() > 1)
-    network.reference_weights = getattr(model, "reference_weights", own)  # that ratios are against
+    network.reference_weights = reference_weights(model)
     vars(network).pop("architecture", None)  # it is another network now
-    for name, rank in ranks.items():
+    for key, given in ranks.items():
+        name, rank = key.removesuffix(".weight"), getattr(given, "rank", given)
         layer = dict(network.named_modules()).get(name) if name else None
         if type(layer) not in (nn.Linear, nn.Conv2d) or getattr(layer, "groups", 1) > 1:
             raise ValueError(f"{name!r} is no Linear or Conv2d layer with groups=1 of the model")

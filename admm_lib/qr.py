@@ -28,22 +28,30 @@ def describe(content: bytes) -> str:
 
 
 def _code(content: bytes) -> segno.QRCode:
+    if not isinstance(content, bytes):
+        raise ValueError(f"give the bytes of a file, Path(file).read_bytes(), not {content!r:.60}")
     if not 1 <= len(content) <= CAPACITY:
         raise ValueError(f"a QR code holds 1 to {CAPACITY:,} bytes, but these are {len(content):,}")
     return segno.make(content, mode="byte", error="l", micro=False)
 
 
 def read(image: np.ndarray) -> bytes:
-    """The bytes of the one QR code in a picture, uint8 of shape (height, width) or (height, width, 3).
+    """The bytes of the one QR code in a picture of shape (height, width), or with 3 or 4 colours at the end.
 
-    Raises ValueError for anything else, and where no code, or more than one, is found.
+    Its values are uint8, or floats from 0 to 1, as matplotlib reads a PNG; a fourth colour, the alpha
+    channel, is not looked at. Raises ValueError for anything else, and where there is no code, or more than
+    one.
     """
     given = np.asarray(image)
-    if given.dtype != np.uint8 or not given.size or given.shape[2:] not in ((), (3,)) or given.ndim < 2:
+    if given.dtype.kind == "f" and given.size and given.min() >= 0 and given.max() <= 1:
+        given = np.rint(255 * given).astype(np.uint8)
+    shaped = given.size > 0 and given.ndim > 1 and given.shape[2:] in ((), (3,), (4,))
+    if given.dtype != np.uint8 or not shaped:
         raise ValueError(
-            f"a picture is uint8, (height, width) or (height, width, 3), but this is {given.dtype}, "
-            f"{given.shape}: from 0 to 1, as matplotlib reads it, use (255 * image[..., :3]).astype('uint8')"
+            "a picture is uint8, or floats from 0 to 1, of shape (height, width), or with 3 or 4 colours, "
+            f"but this is {given.dtype}, {given.shape}"
         )
+    given = np.ascontiguousarray(given[..., :3] if given.ndim == 3 else given)
     found = zxingcpp.read_barcodes(given, formats=zxingcpp.BarcodeFormat.QRCode)
     if len(found) != 1:
         raise ValueError(

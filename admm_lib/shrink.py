@@ -20,6 +20,7 @@ from torch.nn.utils.parametrize import type_before_parametrizations as kind_of
 
 from .parametrizations import Mask, bake, hold, mask_of, original
 from .shrink_graph import shrink_graph
+from .storage import reference_weights
 
 _WEIGHTS = {nn.Linear: 0, nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}  # their spatial dimensions
 _NORMS = {nn.BatchNorm1d: (0, 1), nn.BatchNorm2d: (2,), nn.BatchNorm3d: (3,)}
@@ -34,11 +35,12 @@ _KNOWN = {*_WEIGHTS, *_NORMS, *_POOLS, *_ACTIVATIONS, *_DROPOUTS, nn.Flatten}
 _KNOWN_WITH = {"groups": 1, "track_running_stats": True, "start_dim": 1, "end_dim": -1}
 _TENSORS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 _SIZES = {"out_features": 0, "out_channels": 0, "num_features": 0, "in_features": 1, "in_channels": 1}
+_OTHERS = "; for any other network give a batch, to trace it with: shrink(model, inputs)"
 _ADVICE = (
     "shrink takes nn.Sequential, nested or not, of Linear, Conv1d/2d/3d with groups=1, BatchNorm with "
     "running statistics, max and average pooling, Dropout, Flatten(1, -1), "
     + ", ".join(kind.__name__ for kind in _ACTIVATIONS)
-    + "; for any other network give a batch, to trace it with: shrink(model, inputs)"
+    + _OTHERS
 )
 
 
@@ -78,6 +80,7 @@ def shrink(model: nn.Module, inputs: Tensor | tuple[Any, ...] | None = None) -> 
     parts = _parts(small)
     _fold_constants(parts)
     small.kept_units = _kept(parts, _read_units(parts))
+    small.reference_weights = reference_weights(model)
     for path, kept in small.kept_units.items():
         _cut(parts[path], kept, full[path])
     for module in small.modules():
@@ -113,7 +116,10 @@ def pack(model: nn.Sequential) -> nn.Sequential:
     all lie in one corner of each matrix. Returns the model, plain. Raises ValueError as `shrink` and `expand`
     do, and changes nothing then.
     """
-    small, packed = shrink(model), bake(copy.deepcopy(model))
+    try:
+        small, packed = shrink(model), bake(copy.deepcopy(model))
+    except ValueError as error:  # there is no packing of a traced network
+        raise ValueError(str(error).removesuffix(_OTHERS)) from None
     for path, kept in small.kept_units.items():
         first = [None if each is None else torch.arange(len(each)) for each in (kept.outputs, kept.inputs)]
         small.kept_units[path] = Kept(kept.shape, *first)

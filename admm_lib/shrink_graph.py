@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from .parametrizations import bake
+from .storage import reference_weights
 
 Member = tuple[nn.Module, Tensor]  # a layer and its own indices, (channels, indices of each)
 
@@ -82,6 +83,7 @@ def shrink_graph(model: nn.Module, inputs: Tensor | tuple[Any, ...]) -> nn.Modul
         module.training = mode
     for module in small.modules():
         vars(module).pop("architecture", None)  # it is another network now
+    small.reference_weights = reference_weights(model)
     return small
 
 

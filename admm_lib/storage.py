@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from torch import Tensor, nn
 
 from . import codec
+from .names import weight_names
 
 DENSE_BITS = 32  # of a weight in the dense reference
 RUNGS = {  # each includes the ones before it
@@ -100,11 +101,10 @@ def layers(model: nn.Module) -> list[dict]:
 def ladder(model: nn.Module) -> Ladder:
     """The ladder of a model as it would be saved now. Raises CodecError as `codec.encode` does."""
     rows, bits = count(model), codec.sections(model)
-    weights = getattr(model, "reference_weights", sum(row.weights for row in rows))
     values, positions = bits["values"], bits["values"] + bits["positions"]
     codebooks = positions + bits["codebooks"]
     return Ladder(
-        weights=weights,
+        weights=reference_weights(model),
         nonzero_weights=sum(row.nonzeros for row in rows),
         values=values,
         positions=positions,
@@ -115,6 +115,11 @@ def ladder(model: nn.Module) -> Ladder:
     )
 
 
+def reference_weights(model: nn.Module) -> int:
+    """The weights of the dense network that ratios are against: what `model` came from, or its own."""
+    return getattr(model, "reference_weights", sum(row.weights for row in count(model)))
+
+
 def uniform(cells: int, nonzeros: int) -> float:
     """log2 C(cells, nonzeros): the bits of a mask of which only the density is known."""
     log = math.lgamma(cells + 1) - math.lgamma(nonzeros + 1) - math.lgamma(cells - nonzeros + 1)
@@ -122,5 +127,6 @@ def uniform(cells: int, nonzeros: int) -> float:
 
 
 def weights(model: nn.Module) -> dict[str, Tensor]:
-    """The tensors that count as weights, each once, whatever they are parametrized by."""
-    return codec.weights(model, codec.plain_state(model))
+    """The tensors that count as weights, each once, in the model's order, whatever they are held by."""
+    found = codec.weights(model, codec.plain_state(model))
+    return {name: found[name] for name in weight_names(model) if name in found}

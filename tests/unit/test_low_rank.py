@@ -137,7 +137,7 @@ def test_two_layers_compute_what_one_did():
         weight = model.get_submodule(name).weight
         weight.data = low_rank(weight.data, rank)
     before, inputs = copy.deepcopy(model.state_dict()), torch.randn(5, 3, 8, 8)
-    thin = factored(model, {"0": 4, "3.0": 6})
+    thin = factored(model, {"0": 4, "3.0.weight": al.LowRank(6)})
     torch.testing.assert_close(thin(inputs), model(inputs))
     assert all(torch.equal(before[name], each) for name, each in model.state_dict().items())
     assert [p.numel() for p in thin.parameters()] == [4 * 27, 8 * 4, 6 * 128, 20 * 6, 20, 80, 4]

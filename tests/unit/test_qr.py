@@ -1,5 +1,7 @@
 """A file in a QR code."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -54,12 +56,25 @@ def test_a_picture_without_a_code_is_refused():
             qr.picture(b"x", pixels)
 
 
+def test_floats_and_an_alpha_channel_are_read_too():
+    grey = qr.picture(b"a network")
+    colours = np.repeat(grey[:, :, None], 4, axis=2)
+    for picture in (grey / 255, colours, colours / 255, (grey / 255).astype(np.float32)):
+        assert qr.read(picture) == b"a network"
+
+
 @pytest.mark.parametrize(
     "picture",
-    [qr.picture(b"x") / 255, qr.picture(b"x").astype(int), np.zeros((0, 0), np.uint8), np.zeros(9, np.uint8),
-     np.zeros((90, 90, 4), np.uint8), [[1.0]]],
-    ids=["floats", "whole numbers", "empty", "flat", "with alpha", "a list"],
+    [2.0 * qr.picture(b"x"), qr.picture(b"x").astype(int), np.zeros((0, 0), np.uint8), np.zeros(9, np.uint8),
+     np.zeros((90, 90, 2), np.uint8), "a.png"],
+    ids=["large floats", "whole numbers", "empty", "flat", "two colours", "a path"],
 )  # fmt: skip
-def test_other_pictures_are_refused_with_the_remedy(picture):
-    with pytest.raises(ValueError, match=r"a picture is uint8, \(height, width\) or .* use \(255"):
+def test_other_pictures_are_refused_with_what_they_are(picture):
+    with pytest.raises(ValueError, match=r"a picture is uint8, or floats from 0 to 1, .* but this is"):
         qr.read(picture)
+
+
+@pytest.mark.parametrize("content", ["model.admm", Path("model.admm")])
+def test_a_path_is_no_content(content):
+    with pytest.raises(ValueError, match=r"give the bytes of a file, Path\(file\).read_bytes\(\), not"):
+        qr.picture(content)
