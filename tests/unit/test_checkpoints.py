@@ -154,7 +154,7 @@ def test_a_damaged_file_is_named(tmp_path, damage):
         ({"lr": 0.01}, "learning rate [0.001] there, [0.01] here"), ({"epochs": 3}, "epochs 2 there, 3 here"),
         ({"schedule": "constant"}, "schedule of the rate one-cycle there, constant here"),
         ({"precision": "bf16-mixed"}, "precision 32-true there, bf16-mixed here"),
-        ({"teacher": al.Teacher(al.models.lenet300())}, "teacher None there, (4.0, 0.9) here"),
+        ({"teacher": al.Teacher(al.models.lenet300())}, "teacher None there, (4.0, 0.9, False) here"),
     ],
 )  # fmt: skip
 def test_a_file_of_another_run_is_refused_before_anything_is_changed(tmp_path, changes, message):
