@@ -15,7 +15,11 @@ import pytest
 
 from admm_lib import notebooks
 
-PATHS = sorted(notebooks.HOME.glob("[0-9][0-9]_*.ipynb"))
+SLOW = ("02_one_shot_pruning", "03_progressive_pruning", "08_binarization")  # a minute or more
+PATHS = [
+    pytest.param(path, id=path.stem, marks=[pytest.mark.full] if path.stem in SLOW else [])
+    for path in sorted(notebooks.HOME.glob("[0-9][0-9]_*.ipynb"))
+]
 
 
 def nbval(path: Path) -> subprocess.CompletedProcess[str]:
@@ -35,7 +39,7 @@ def nbval(path: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PATHS)
 def test_committed_outputs(path):
     result = nbval(path)
     assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]

@@ -57,6 +57,7 @@ def test_words(dense):
     assert (dots != dots[-1]).any(axis=1).sum() == 6  # of a thousand
 
 
+@pytest.mark.full
 def test_layers_sweep_is_exactly_sparse(dense, digits):
     panel = one_shot.layers_panel(
         {"dense": dense, "same": dense}, digits.val.subset(60), digits.train.subset(64)
