@@ -148,6 +148,8 @@ def test_a_sequential_network_shrinks_as_without_a_trace():
     assert [p.shape for p in traced.parameters()] == [p.shape for p in plain.parameters()]
     torch.testing.assert_close(traced(images), plain(images))
     assert not hasattr(traced, "architecture")
+    for small in (traced, plain, shrink(plain)):  # ratios stay those against the network it came from
+        assert al.storage.ladder(small).weights == 430_500
 
 
 def test_modes_and_frozen_parameters_stay_and_one_channel_of_each_layer():
