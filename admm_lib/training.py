@@ -102,9 +102,10 @@ def fit(
         wrapped, optimizer = fabric.setup(model, optimizer)
         admm = admm and admm.to(fabric.device)
         teacher = teacher and teacher.ready(fabric.device)
-        fixed = augment is None or (teacher is not None and teacher.remember and isinstance(augment, Shifts))
-        known = fixed and teacher is not None and isinstance(train, Split)
-        also = [teacher.answers(train, augment)] if known else []
+        also = []
+        if teacher is not None and isinstance(train, Split):
+            few = augment is None or (teacher.remember and isinstance(augment, Shifts))
+            also = [teacher.answers(train, augment)] if few else []  # else it is asked in every epoch
         parts = {"model": model, "optimizer": optimizer, "schedule": scheduler, "admm": admm}
         told = {"epochs": epochs, "seed": seed, "batch_size": batch_size, "batches": steps,
                 "schedule of the rate": schedule, "precision": precision,

@@ -19,7 +19,7 @@ from .style import (
     SKY,
     new_figure,
     styled,
-)  # fmt: skip
+)
 
 PARTS = {"values": BLUE, "positions": ORANGE, "codebooks": GREEN, "biases": PINK, "header": GREY}
 

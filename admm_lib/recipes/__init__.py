@@ -21,7 +21,7 @@ from .form import (
     ranks,
     sets,
     steps,
-)  # fmt: skip
+)
 
 __all__ = [
     "BUDGETS", "CHOICES", "Recipe", "epochs", "given_sets", "prune_sets", "prunes", "quantizes", "ranks",
