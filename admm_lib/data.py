@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from . import cifar
+
 HOME = Path(__file__).resolve().parent.parent / "data"
 MEAN, STD = 0.1307, 0.3081  # of MNIST's training images, as everybody uses them
 MNIST_SHA256 = {
@@ -27,6 +29,9 @@ MNIST_SHA256 = {
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
+CIFAR = {"cifar10": "CIFAR-10", "cifar10-jpeg": "CIFAR-10 (JPEG)"}  # by name, as they are called in text
+NAMES = ("auto", "mnist", "digits", *CIFAR)
+CIFAR_TRAIN = 45_000  # of the 50,000 training images; the rest is for validation
 MNIST_HOST = "ossci-datasets.s3.amazonaws.com"  # torchvision's first mirror
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
@@ -100,17 +105,21 @@ class Data:
 
 
 def load(name: str = "auto", root: str | Path | None = None, device: str | torch.device = "cpu") -> Data:
-    """A data set by name: "mnist", "digits", or "auto" (MNIST where it can be had, else digits).
+    """A data set by name: "mnist", "digits", or "auto" (MNIST where it can be had, else digits); "cifar10".
 
     Images are (N, 1, 28, 28) floats, normalised by mean 0.1307 and standard deviation 0.3081. MNIST is
     looked for in `root`, in $ADMM_DATA, in data/, and then downloaded into data/ by torchvision; splits
     are 55,000 / 5,000 / 10,000. digits are scikit-learn's 1,797 8x8 digits resized; 1,197 / 300 / 300.
+    "cifar10" is looked for in the same places: (N, 3, 32, 32), normalised by colour, see `cifar`; 45,000 /
+    5,000 / 10,000. "cifar10-jpeg" is an archive of JPEG copies of it, which are not quite the same images.
     Raises ValueError for an unknown name, DataError for a missing or damaged file.
     """
-    if name not in ("auto", "mnist", "digits"):
-        raise ValueError(f'unknown data set {name!r}: choose "auto", "mnist" or "digits"')
+    if name not in NAMES:
+        raise ValueError(f"unknown data set {name!r}: choose one of {', '.join(NAMES)}")
     if name == "digits":
         return _digits(device, "scikit-learn digits, resized to 28x28")
+    if name in CIFAR:
+        return _cifar(name, root, device)
     try:
         return _mnist(_find_mnist(root, asked=name == "mnist"), device)
     except _NotFound as missing:
@@ -123,11 +132,17 @@ class _NotFound(Exception):
     """MNIST is nowhere on this machine and cannot be downloaded."""
 
 
-def _find_mnist(root: str | Path | None, asked: bool = True) -> Path:
+def _folders(root: str | Path | None) -> list[Path]:
+    """Where a data set is looked for."""
     places = [root] if root is not None else [os.environ.get("ADMM_DATA"), HOME]
     folders = [Path(place) for place in places if place]
     if root is None and len(folders) > 1 and not folders[0].is_dir():
         raise DataError(f"ADMM_DATA is {folders[0]}, which is no folder: correct it, or unset it")
+    return folders
+
+
+def _find_mnist(root: str | Path | None, asked: bool = True) -> Path:
+    folders = _folders(root)
     for folder in folders:
         if any((folder / "MNIST" / "raw" / name).exists() for name in MNIST_SHA256):
             return folder  # an empty folder is what a failed download leaves
@@ -182,16 +197,34 @@ def _mnist(root: Path, device: str | torch.device) -> Data:
     from ._torchvision import torchvision
 
     train, test = (torchvision().datasets.MNIST(root, train=train) for train in (True, False))
-    order = torch.from_numpy(np.random.RandomState(0).permutation(60_000))
-    images, labels = train.data[order], train.targets[order]
-    return Data(
-        "mnist",
-        _split(images[:55_000], labels[:55_000], device),
-        _split(images[55_000:], labels[55_000:], device),
-        _split(test.data, test.targets, device),
-        "MNIST",
-        checksums,
-    )
+    images, held = _shuffled(train.data, train.targets, 55_000)
+    parts = (_split(*each, device) for each in (images, held, (test.data, test.targets)))
+    return Data("mnist", *parts, "MNIST", checksums)
+
+
+def _shuffled(images: Tensor, labels: Tensor, first: int) -> tuple[tuple[Tensor, Tensor], ...]:
+    """All examples in one fixed random order: the first of them, and the rest, for validation."""
+    order = torch.from_numpy(np.random.RandomState(0).permutation(len(labels)))
+    images, labels = images[order], labels[order]
+    return (images[:first], labels[:first]), (images[first:], labels[first:])
+
+
+def _cifar(name: str, root: str | Path | None, device: str | torch.device) -> Data:
+    folders = _folders(root)
+    try:
+        if name == "cifar10-jpeg":
+            pixels, checksums = cifar.from_archive(folders)
+        else:
+            pixels, checksums = cifar.from_torchvision(folders, HOME, _reachable)
+    except FileNotFoundError as error:
+        raise DataError(f"{error}: put it there, or set ADMM_DATA to the folder that has it") from None
+    except ValueError as error:
+        raise DataError(f"{error}: delete it, and fetch it again") from None
+    mean, std = (torch.tensor(each).reshape(3, 1, 1) for each in (cifar.MEAN, cifar.STD))
+    train, val = _shuffled(pixels["train.images"], pixels["train.labels"], CIFAR_TRAIN)
+    parts = (train, val, (pixels["test.images"], pixels["test.labels"]))
+    splits = [Split(((x / 255 - mean) / std).to(device), y.long().to(device)) for x, y in parts]
+    return Data(name, *splits, CIFAR[name], checksums)
 
 
 def _verify(path: Path) -> str:
@@ -226,22 +259,29 @@ def _split(images: Tensor, labels: Tensor, device: str | torch.device) -> Split:
 
 @dataclass(frozen=True)
 class Shifts:
-    """An augmentation that moves each image by up to `pixels` in both directions, background moving in.
+    """An augmentation that moves each image by up to `pixels` in both directions, `fill` moving in.
 
-    The moves that there are have numbers, and one is drawn for each image. Raises ValueError unless `pixels`
+    With `flip` half of them are mirrored, left to right, before. The moves that there are have numbers, and
+    one is drawn for each image. `fill` is MNIST's background unless given. Raises ValueError unless `pixels`
     is a whole number from 0 on.
     """
 
     pixels: int = 2
+    flip: bool = False
+    fill: float = -MEAN / STD
 
     def __post_init__(self) -> None:
         if type(self.pixels) is not int or self.pixels < 0:
             raise ValueError(f"pixels must be a whole number, 0 or more, but is {self.pixels!r}")
 
     @property
-    def count(self) -> int:
-        """How many moves there are, (2 pixels + 1)^2."""
+    def _places(self) -> int:
         return (2 * self.pixels + 1) ** 2
+
+    @property
+    def count(self) -> int:
+        """How many moves there are, (2 pixels + 1)^2, and twice that with `flip`."""
+        return self._places * (1 + self.flip)
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         return self.moved(images, self.draw(len(images), generator))
@@ -249,13 +289,19 @@ class Shifts:
     def draw(self, images: int, generator: torch.Generator) -> Tensor:
         """The number of a move for each of so many images."""
         dy, dx = torch.randint(0, 2 * self.pixels + 1, (2, images), generator=generator)
-        return (2 * self.pixels + 1) * dy + dx
+        moves = (2 * self.pixels + 1) * dy + dx
+        if self.flip:
+            moves += self._places * torch.randint(0, 2, (images,), generator=generator)
+        return moves
 
     def moved(self, images: Tensor, moves: Tensor) -> Tensor:
         """Each image, (N, C, H, W), by the move of its number, (N,)."""
         count, _, height, width = images.shape
-        padded = F.pad(images, [self.pixels] * 4, value=-MEAN / STD)
-        windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view: (N, C, dy, dx, H, W)
         moves = moves.to(images.device)
+        if self.flip:
+            mirrored = (moves >= self._places)[:, None, None, None]
+            images, moves = torch.where(mirrored, images.flip(3), images), moves % self._places
+        padded = F.pad(images, [self.pixels] * 4, value=self.fill)
+        windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view: (N, C, dy, dx, H, W)
         dy, dx = moves // (2 * self.pixels + 1), moves % (2 * self.pixels + 1)
         return windows[torch.arange(count, device=images.device), :, dy, dx]

@@ -1,4 +1,4 @@
-"""Files that are there as a whole or not at all."""
+"""Files that are there as a whole or not at all, and where they may wait."""
 
 import os
 import secrets
@@ -25,3 +25,8 @@ def replaced(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def cache_folder() -> Path:
+    """Where what takes long waits to be used again: $ADMM_CACHE, or the user's cache folder."""
+    return Path(os.environ.get("ADMM_CACHE") or Path.home() / ".cache" / "admm_lib")

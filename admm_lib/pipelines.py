@@ -1,7 +1,6 @@
 """Full runs as short compositions of the library, driven by a recipe: data/recipes/NAME.yaml."""
 
 import hashlib
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,12 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from . import codec, data, models, recipes, records, stages, storage
+from . import codec, data, files, models, recipes, records, stages, storage
 from .evaluation import evaluate
 from .low_rank import factored
 from .names import resolve
 from .recipes import Recipe
-from .shrink import pack
+from .shrink import pack, runs_in_turn
 from .stages import Done, Report, Runner
 from .training import training_device
 
@@ -85,7 +84,7 @@ def record_run(
     images = data.load(recipe["dataset"], device=training_device())
     trained, tried = train(recipe, seed, images, report, home)
     dense, model = trained[0].network, trained[-1].network
-    if recipes.prunes(recipe) and recipes.quantizes(recipe):
+    if recipes.prunes(recipe) and recipes.quantizes(recipe) and runs_in_turn(model):
         _pack(model, recipe)
     if ranks := recipes.ranks(recipe):
         model = factored(model, ranks)
@@ -196,7 +195,7 @@ def train(
     recipe: Recipe, seed: int, images: data.Data, report: Report = silent, home: Path | None = None
 ) -> tuple[list[Done], list[dict[str, Any]]]:
     """The finished stages, from the dense network to the last step's, and what a tree search tried."""
-    folder = home / "cache" if home else cache_folder()
+    folder = home / "cache" if home else files.cache_folder()
     runner = Runner(recipe["model"], seed, images, report, folder)
     path = runner.go_on([], stages.dense(recipe))
     steps = [stages.of_step(recipe, step) for step in recipes.steps(recipe)]
@@ -236,8 +235,3 @@ def _searched(
 
 def _seconds(stages: list[Done]) -> list[float]:
     return [each.origin["seconds"] for each in stages if each.stage.name != "dense"]
-
-
-def cache_folder() -> Path:
-    """Where finished stages wait for the next one: $ADMM_CACHE, or the user's cache folder."""
-    return Path(os.environ.get("ADMM_CACHE") or Path.home() / ".cache" / "admm_lib")

@@ -88,6 +88,15 @@ def shrink(model: nn.Module, inputs: Tensor | tuple[Any, ...] | None = None) -> 
     return small
 
 
+def runs_in_turn(model: nn.Module) -> bool:
+    """Whether `shrink` needs no inputs, and `expand` and `pack` know the way back."""
+    try:
+        _parts(model)
+    except ValueError:
+        return False
+    return True
+
+
 @torch.no_grad()
 def expand(small: nn.Sequential, model: nn.Sequential) -> None:
     """Write `small`, which `shrink(model)` returned, back into `model`; retrained in between, or not.

@@ -77,7 +77,8 @@ def of_step(recipe: Recipe, step: dict[str, dict]) -> list[Stage]:
 
 
 def _shared(recipe: Recipe) -> dict[str, Any]:
-    return {name: recipe[name] for name in ("model", "dataset", "shift_pixels", "batch_size", "precision")}
+    names = ("model", "dataset", "shift_pixels", "batch_size", "precision")
+    return {name: recipe[name] for name in (*names, *({"flip", "sgd"} & recipe.keys()))}
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,9 +168,10 @@ class Runner:
                 epochs,
                 admm=admm,
                 lr=settings["lr"],
+                optimizer=_sgd(trained, settings),
                 teacher=self._teacher(path[0], **settings["distill"]) if "distill" in settings else None,
                 batch_size=settings["batch_size"],
-                augment=data.Shifts(settings["shift_pixels"]) if settings["shift_pixels"] else None,
+                augment=_moves(settings),
                 precision=settings["precision"],
                 seed=1000 * self.seed + before + len(history),
                 resume=f"{unfinished}-{share:g}" if share < 1 else unfinished,
@@ -184,6 +186,23 @@ class Runner:
             expand(trained, network)
         bake(network)
         return history
+
+
+def _sgd(network: nn.Module, settings: dict[str, Any]) -> torch.optim.Optimizer | None:
+    """SGD with Nesterov's momentum where the recipe asks for it, or else None, for Adam."""
+    if "sgd" not in settings:
+        return None
+    return torch.optim.SGD(
+        network.parameters(), settings["lr"], nesterov=True, fused=True, **settings["sgd"]
+    )
+
+
+def _moves(settings: dict[str, Any]) -> data.Shifts | None:
+    """The augmentation: shifts, and mirror images. In images of colour the mean colour moves in."""
+    if not settings["shift_pixels"] and not settings.get("flip"):
+        return None
+    colour = {"fill": 0.0} if settings["dataset"] in data.CIFAR else {}
+    return data.Shifts(settings["shift_pixels"], settings.get("flip", False), **colour)
 
 
 def _shares(stage: Stage) -> list[tuple[float, int]]:

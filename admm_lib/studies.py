@@ -194,7 +194,7 @@ def _start(study: Study, recipe: recipes.Recipe, seed: int, images: data.Data, r
         if not files:
             raise ValueError(f"the record {study['base']} has no seed {seed} yet: run that recipe first")
         return codec.load(data.HOME.parent / files[0])
-    runner = Runner(recipe["model"], seed, images, report, pipelines.cache_folder())
+    runner = Runner(recipe["model"], seed, images, report, files.cache_folder())
     return runner.go_on([], stages.dense(recipe))[0].network
 
 

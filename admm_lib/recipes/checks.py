@@ -6,11 +6,12 @@ from itertools import chain
 
 from torch import nn
 
-from .. import allocation, models
+from .. import allocation, data, models
 from ..admm import Key
 from ..constraints import Sparse
 from ..names import resolve
 from ..rivals import SHARES
+from ..shrink import runs_in_turn
 from .form import (
     BUDGETS,
     CHOICES,
@@ -30,6 +31,8 @@ from .form import (
     steps,
 )  # fmt: skip
 
+MOST_ONE = {"weight": "the teacher's share of the loss", "momentum": "the share of the last step that stays"}
+
 
 def problems(recipe: object, stem: str) -> Iterator[str]:
     """What is wrong with a recipe; each line may rely on the ones before it being in order."""
@@ -44,8 +47,7 @@ def problems(recipe: object, stem: str) -> Iterator[str]:
     for name, known in CHOICES.items():
         if recipe[name] not in known:
             yield f"{name} must be one of {', '.join(known)}, but is {recipe[name]!r}"
-    if recipe["track"] not in (f"from-{recipe['model']}", "free"):
-        yield f"track must be from-{recipe['model']} or free, but is {recipe['track']!r}"
+    yield from _misstarted(recipe)
     yield from _misstaged(recipe)
     if "dropout" in recipe["dense"]:
         yield from _misdropped(recipe["model"], recipe["dense"]["dropout"])
@@ -60,6 +62,14 @@ def problems(recipe: object, stem: str) -> Iterator[str]:
         yield "finish is for weights that become quantized: give sets, or leave it out"
     if "search" in recipe and len(steps(recipe)) <= recipe["search"]["width"]:
         yield "search: width models are pruned first, and then one step at least; add steps or lower width"
+
+
+def _misstarted(recipe: Recipe) -> Iterator[str]:
+    """What does not go with the network that a run starts from."""
+    if recipe["track"] not in (f"from-{recipe['model']}", "free"):
+        yield f"track must be from-{recipe['model']} or free, but is {recipe['track']!r}"
+    if (recipe["model"] in models.OF_COLOUR) != (recipe["dataset"] in data.CIFAR):
+        yield f"{recipe['model']} takes images of another size than those of {recipe['dataset']}"
 
 
 def _of_low_rank(recipe: Recipe) -> bool:
@@ -147,6 +157,8 @@ def _misformed(step: object, network: nn.Module) -> Iterator[str]:
         yield f"a step is a mapping of {', '.join((*BUDGETS, *STEP))}, not {step!r}"
     yield from _misfielded(step, STEP, BUDGETS)
     yield from _misstaged(step)
+    if any(step[stage].get("shrink") for stage in STEP) and not runs_in_turn(network):
+        yield "shrink trains a network whose layers run in turn, and this one branches: leave it out"
     given = {"keep", "allocation", "sets"} & set(step)
     if len(given) != 1 and given != {"keep", "sets"}:
         yield "give either keep, a budget for each layer, or allocation, a rule and a ratio, or sets"
@@ -174,8 +186,8 @@ def _misstaged(found: Recipe) -> Iterator[str]:
             kinds = (int,) if name in ("epochs", "width") else (int, float)
             if type(value) not in kinds or not 0 < value < math.inf:
                 yield f"{stage}: {name} must be a positive number, but is {value!r}"
-            elif name == "weight" and value > 1:
-                yield f"{stage}: weight is the teacher's share of the loss, at most 1, but is {value!r}"
+            elif name in MOST_ONE and value > 1:
+                yield f"{stage}: {name} is {MOST_ONE[name]}, at most 1, but is {value!r}"
         if not pace.get("balance", 2) > 1:
             yield f"admm: balance is a ratio of residuals above 1, but is {pace['balance']!r}"
         if found[stage].get("precision", CHOICES["precision"][0]) not in CHOICES["precision"]:

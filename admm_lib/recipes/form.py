@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from .. import allocation, models, quantization
+from .. import allocation, data, models, quantization
 from ..admm import Key
 from ..constraints import Constraint, LowRank, Sparse
 from ..intersection import Both
@@ -34,15 +34,17 @@ SETS: dict[str, type] = {
 }  # fmt: skip
 # `study` names the comparison of which the recipe is an arm; it is no headline then. `finish` says how ADMM's
 # weights become quantized, where they are not simply projected: by which of its rivals, while retraining.
+# `flip` mirrors half of the images as well; `sgd`, {momentum: 0.9, weight_decay: 0.0005}, takes Adam's place.
 OPTIONAL: dict[str, type] = {
-    **STEP, **BUDGETS, "steps": list, "distill": dict, "search": dict, "study": str, "finish": str
+    **STEP, **BUDGETS, "steps": list, "distill": dict, "search": dict, "study": str, "finish": str,
+    "flip": bool, "sgd": dict,
 }  # fmt: skip
 FINISHES = ("incremental", "straight-through")
 CHOICES: dict[str, tuple[str, ...]] = {
     "method": ("admm", "magnitude", "snap", "incremental", "straight-through"),
-    "track": ("from-lenet5", "from-lenet300", "free"),
+    "track": (*(f"from-{name}" for name in models.ARCHITECTURES), "free"),
     "model": tuple(models.ARCHITECTURES),
-    "dataset": ("mnist", "digits"),
+    "dataset": tuple(name for name in data.NAMES if name != "auto"),
     "precision": ("32-true", "bf16-mixed"),
 }
 FIRST_SEED = 100
@@ -53,6 +55,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "distill": ("temperature", "weight"),
     "allocation": ("rule", "ratio"),
     "search": ("width",),
+    "sgd": ("momentum", "weight_decay"),
 }
 # Fields that a stage may have as well; ADMM has one of the first two. Training the shrunk network gives up
 # the weights on dead paths, which may leave fewer nonzeros than the budget allows. `precision` is the

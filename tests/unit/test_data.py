@@ -215,3 +215,34 @@ def test_rows_beside_shifted_images_are_those_of_the_move_drawn():
         assert torch.equal(targets, labels)
     with pytest.raises(ValueError, match="rows beside the targets go with Shifts alone"):
         next(both.batches(7, chance, lambda inputs, generator: inputs, every))
+
+
+# Mirror images
+
+
+def test_with_flip_half_of_the_images_are_mirrored_and_then_moved():
+    images = ramp(400, channels=2, height=5, width=4)
+    augment = data.Shifts(1, flip=True, fill=0.0)
+    assert augment.count == 18
+    moves = augment.draw(400, torch.Generator().manual_seed(3))
+    assert set(moves.tolist()) == set(range(18))
+    found = augment.moved(images, moves)
+    padded = torch.nn.functional.pad(images, [1] * 4)
+    for image, number, seen in zip(padded, moves.tolist(), found, strict=True):
+        dy, dx = divmod(number % 9, 3)
+        whole = image.flip(2) if number >= 9 else image
+        assert torch.equal(seen, whole[:, dy : dy + 5, dx : dx + 4])
+
+
+def test_flip_alone_moves_nothing():
+    images = ramp(50, height=3, width=3)
+    found = data.Shifts(0, flip=True)(images, torch.Generator().manual_seed(0))
+    same, mirrored = ((found == each).flatten(1).all(1) for each in (images, images.flip(3)))
+    assert bool((same ^ mirrored).all())
+    assert 10 < int(mirrored.sum()) < 40
+
+
+def test_without_flip_the_moves_are_those_they_always_were():
+    moves = data.Shifts(2).draw(6, torch.Generator().manual_seed(7))
+    assert moves.tolist() == data.Shifts(2, fill=0.0).draw(6, torch.Generator().manual_seed(7)).tolist()
+    assert fingerprint(moves) == "849a693a16a8c488"

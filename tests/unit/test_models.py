@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+import admm_lib as al
 from admm_lib import models
 
 X = torch.randn(5, 1, 28, 28, generator=torch.Generator().manual_seed(0))
@@ -87,9 +88,10 @@ def test_a_seed_fixes_the_weights_and_leaves_the_global_generator_alone(name):
     before = torch.get_rng_state()
     first, again, other = (models.create(name, seed) for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), before)
-    assert torch.equal(first.fc1.weight, again.fc1.weight)
-    assert not torch.equal(first.fc1.weight, other.fc1.weight)
-    assert not torch.equal(models.create(name).fc1.weight, models.create(name).fc1.weight)
+    unseeded = models.create(name), models.create(name)
+    pairs = [(first, again), (first, other), unseeded]
+    same = [torch.equal(*(next(each.parameters()) for each in pair)) for pair in pairs]
+    assert same == [True, False, False]
 
 
 def test_every_architecture_can_be_rebuilt_from_what_it_carries():
@@ -144,3 +146,51 @@ def test_dropout_shares_the_weights_and_acts_in_training_only():
     for shares, message in (({"fc3": 0.5}, "no layer 'fc3'"), ({"fc1": -0.1}, "share of fc1 lies from 0")):
         with pytest.raises(ValueError, match=message):
             models.with_dropout(model, shares)
+
+
+# ResNet-20
+
+
+def test_resnet20_has_the_layers_of_its_paper():
+    network = models.create("resnet20", seed=0)
+    shapes = [tuple(p.shape) for name, p in network.named_parameters() if p.dim() > 1]
+    assert sum(p.numel() for p in network.parameters() if p.dim() > 1) == 270_896
+    assert sum(p.numel() for p in network.parameters() if p.dim() == 1) == 1_578
+    main = [shape for shape in shapes if shape[2:] != (1, 1)]
+    assert main == [
+        (16, 3, 3, 3), *[(16, 16, 3, 3)] * 6, (32, 16, 3, 3), *[(32, 32, 3, 3)] * 5,
+        (64, 32, 3, 3), *[(64, 64, 3, 3)] * 5, (10, 64),
+    ]  # fmt: skip
+    assert [shape for shape in shapes if shape[2:] == (1, 1)] == [(32, 16, 1, 1), (64, 32, 1, 1)]
+    assert network.architecture == ("resnet20", {})
+    assert models.OF_COLOUR == ("resnet20",)
+
+
+def test_a_residual_block_is_what_it_says():
+    block = models.Residual(4, 6, 2).eval()
+    for norm in (block.bn1, block.bn2, block.shortcut.bn):
+        torch.nn.init.uniform_(norm.running_mean)
+        torch.nn.init.uniform_(norm.weight)
+    x = torch.randn(2, 4, 8, 8)
+    conv = nn.functional.conv2d
+    inner = torch.relu(block.bn1(conv(x, block.conv1.weight, stride=2, padding=1)))
+    inner = block.bn2(conv(inner, block.conv2.weight, padding=1))
+    beside = block.shortcut.bn(conv(x, block.shortcut.conv.weight, stride=2))
+    torch.testing.assert_close(block(x), torch.relu(inner + beside))
+    same = models.Residual(6, 6, 1)
+    assert isinstance(same.shortcut, nn.Identity)
+
+
+def test_resnet20_starts_with_signals_that_neither_grow_nor_vanish():
+    network = models.create("resnet20", seed=0)
+    seen = network(torch.randn(16, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+    assert seen.shape == (16, 10)
+    assert 0.1 < seen.std() < 10
+
+
+def test_resnet20_comes_back_from_a_file(tmp_path):
+    network = models.create("resnet20", seed=0).eval()
+    al.save(network, tmp_path / "network.admm")
+    again = al.load(tmp_path / "network.admm").eval()
+    x = torch.randn(2, 3, 32, 32)
+    assert torch.equal(again(x), network(x))

@@ -15,12 +15,25 @@ def low_rank(rank, more=None, **changes):
     return {**quantized({"fc2.weight": {"set": "low-rank", "rank": rank}} | (more or {})), **changes}
 
 
+def of_colour(**changes):
+    """TINY for the network that takes images of colour."""
+    start = {"model": "resnet20", "track": "from-resnet20", "dataset": "cifar10"}
+    return {**start, "keep": {"fc.weight": 10}, **changes}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"method": "magic"}, "method must be one of admm, magnitude, snap, incremental, straight-through"),
         ({"track": "both"}, "track must be one of"),
-        ({"model": "lenet7"}, "model must be one of lenet5, lenet300"),
+        ({"model": "lenet7"}, "model must be one of lenet5, lenet300, resnet20"),
+        ({"dataset": "cifar10-jpeg"}, "lenet300 takes images of another size than those of cifar10-jpeg"),
+        (of_colour(dataset="digits"), "resnet20 takes images of another size than those of digits"),
+        (of_colour(track="from-lenet5"), "track must be from-resnet20 or free, but is 'from-lenet5'"),
+        (of_colour(retrain={"epochs": 4, "lr": 1, "shrink": True}), "this one branches: leave it out"),
+        ({"flip": 1}, "flip must be a bool"),
+        ({"sgd": {"momentum": 0.9}}, "sgd needs exactly momentum, weight_decay, but has momentum"),
+        ({"sgd": {"momentum": 1.5, "weight_decay": 1e-4}}, "momentum is the share .*, at most 1, but is 1.5"),
         ({"dataset": "mnits"}, "dataset must be one of"),
         ({"seeds": 7}, "seeds must be a list"),
         ({"seeds": []}, "seeds must be different whole numbers from 100 on"),

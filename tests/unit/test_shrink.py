@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 from admm_lib import bake, models
 from admm_lib.parametrizations import Constant, Mask, hold, mask_of, original
 from admm_lib.projections import top_k
-from admm_lib.shrink import expand, pack, shrink
+from admm_lib.shrink import expand, pack, runs_in_turn, shrink
 
 often = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -832,3 +832,8 @@ def test_pack_puts_live_units_first_and_changes_nothing_else():
     packed = {name: value.clone() for name, value in model.state_dict().items()}
     pack(model)
     assert all(torch.equal(value, packed[name]) for name, value in model.state_dict().items())
+
+
+def test_which_networks_run_in_turn():
+    assert runs_in_turn(models.lenet5())
+    assert not runs_in_turn(models.resnet20())

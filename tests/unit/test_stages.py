@@ -28,6 +28,9 @@ WEIGHTS = {
 }  # fmt: skip
 
 
+FEW = {"fc1.weight": {"set": "levels", "bits": 2}}
+
+
 @pytest.fixture
 def told(monkeypatch):
     """What `fit` and `ADMM` are told, defaults and all; nothing is trained."""
@@ -50,7 +53,7 @@ def told(monkeypatch):
 
     monkeypatch.setattr(stages, "fit", fit)
     monkeypatch.setattr(stages, "ADMM", admm)
-    monkeypatch.setattr(data, "Shifts", lambda pixels: ("shifts", pixels))
+    monkeypatch.setattr(data, "Shifts", lambda pixels, flip: ("shifts", pixels, flip))
     return fitted, made
 
 
@@ -59,7 +62,7 @@ def check_fitted(fitted, expected, recipe, images, folder):
     names = {name: each.default for name, each in signature(al.fit).parameters.items()}
     own = ("model", "data", "epochs", "admm", "lr", "teacher", "seed", "resume", "progress")
     same = {"batch_size": recipe["batch_size"], "precision": recipe["precision"]}
-    same["augment"] = ("shifts", recipe["shift_pixels"]) if recipe["shift_pixels"] else None
+    same["augment"] = ("shifts", recipe["shift_pixels"], False) if recipe["shift_pixels"] else None
     for given, (name, epochs, lr, before, share) in zip(fitted, expected, strict=True):
         assert given["data"] is images
         assert (given["epochs"], given["lr"], given["seed"]) == (epochs, lr, 107_000 + before)
@@ -96,6 +99,26 @@ def test_every_stage_trains_as_its_recipe_says(elsewhere, told, shift_pixels):
     assert (first["rho"], first["balance"], second["rho"]) == (0.02, None, 0.03)
     assert [first["schedule"](update) for update in (0, 1, 2)] == pytest.approx([1, 7**0.5, 7])
     assert (second["schedule"], second["balance"]) == (None, 5)
+
+
+def test_sgd_and_mirror_images_where_the_recipe_asks_for_them(elsewhere, told):
+    fitted, _ = told
+    sgd = {"momentum": 0.8, "weight_decay": 0.003}
+    recipe = recipes.read(written(elsewhere, sgd=sgd, flip=True, shift_pixels=0, **quantized(FEW)))
+    trained(recipe, 107, data.load("digits"))
+    assert [given["augment"] for given in fitted] == [("shifts", 0, True)] * 3
+    for given, (_, lr) in zip(fitted, [(0, 0.002), (0, 0.001), (0, 0.002)], strict=True):
+        (group,) = given["optimizer"].param_groups
+        assert isinstance(given["optimizer"], torch.optim.SGD)
+        assert {name: group[name] for name in ("lr", "nesterov", *sgd)} == {"lr": lr, "nesterov": True} | sgd
+        assert {id(each) for each in group["params"]} == {id(each) for each in given["model"].parameters()}
+
+
+def test_in_images_of_colour_the_mean_moves_in():
+    shared = {"shift_pixels": 4, "flip": True}
+    assert stages._moves({**shared, "dataset": "cifar10"}) == data.Shifts(4, flip=True, fill=0.0)
+    assert stages._moves({**shared, "dataset": "mnist"}) == data.Shifts(4, flip=True)
+    assert stages._moves({"shift_pixels": 0, "dataset": "cifar10"}) is None
 
 
 @pytest.mark.parametrize(
