@@ -14,6 +14,7 @@ from .low_rank import factored
 from .names import resolve
 from .recipes import Recipe
 from .shrink import pack, runs_in_turn
+from .shrink_graph import clear_unread
 from .stages import Done, Report, Runner
 from .training import training_device
 
@@ -84,7 +85,9 @@ def record_run(
     images = data.load(recipe["dataset"], device=training_device())
     trained, tried = train(recipe, seed, images, report, home)
     dense, model = trained[0].network, trained[-1].network
-    if recipes.prunes(recipe) and recipes.quantizes(recipe) and runs_in_turn(model):
+    if recipes.prunes(recipe) and not runs_in_turn(model):
+        model = clear_unread(model, images.val.inputs[:2])
+    elif recipes.prunes(recipe) and recipes.quantizes(recipe):
         _pack(model, recipe)
     if ranks := recipes.ranks(recipe):
         model = factored(model, ranks)

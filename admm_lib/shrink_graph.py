@@ -34,6 +34,7 @@ class Channels:
     root: tuple[nn.Module, Callable]
     writers: list[Member] = field(default_factory=list)
     readers: list[Member] = field(default_factory=list)
+    norms: list[Member] = field(default_factory=list)  # with vectors of their own, one number a channel
 
     def unwritten(self) -> Tensor:
         """True for channels whose writers' rows are all zero; (channels,)."""
@@ -49,22 +50,11 @@ class Channels:
 @torch.no_grad()
 def shrink_graph(model: nn.Module, inputs: Tensor | tuple[Any, ...]) -> nn.Module:
     """The same function in eval mode as a smaller network; see `shrink`, which calls this with inputs."""
-    import torch_pruning
-
     given = inputs if isinstance(inputs, tuple) else (inputs,)
     small = bake(copy.deepcopy(model))
     modes = [(module, module.training) for module in small.modules()]
     expected = _tensors(small.eval()(*given))
-    for parameter in small.parameters():
-        parameter.requires_grad_(True)  # the graph is traced by gradients
-    try:
-        with torch.enable_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            graph = torch_pruning.DependencyGraph().build_dependency(small, given)
-            groups = [each for group in graph.get_all_groups() if (each := _channels(graph, group))]
-    except Exception as error:  # whatever tracing makes of a network that it does not know
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"torch-pruning cannot trace the network: {reason}") from error
+    graph, groups = _traced(small, given)
     while any([_drop_unread(each) for each in groups] + _fold_all(small, groups, given)):
         pass  # each round zeroes a row or a column at least
     leaving = [(each.root, _gone(each)) for each in groups]
@@ -76,15 +66,59 @@ def shrink_graph(model: nn.Module, inputs: Tensor | tuple[Any, ...]) -> nn.Modul
             "the smaller network computes something else: torch-pruning misreads a part of it, or what would "
             "go is returned"
         )
-    trained = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
-    for name, parameter in small.named_parameters():
-        parameter.requires_grad_(trained.get(name, True))
-    for module, mode in modes:
-        module.training = mode
+    _as_before(small, model, modes)
     for module in small.modules():
         vars(module).pop("architecture", None)  # it is another network now
     small.reference_weights = reference_weights(model)
     return small
+
+
+@torch.no_grad()
+def clear_unread(model: nn.Module, inputs: Tensor | tuple[Any, ...]) -> nn.Module:
+    """The same function, plain and of full size, with zeros for all weights that nobody reads.
+
+    A file of it holds what the smaller network holds. Norms of such channels are 0 times (x - 0) / 1 + 0.
+    Raises ValueError where the network cannot be traced on `inputs`; see `shrink`.
+    """
+    given = inputs if isinstance(inputs, tuple) else (inputs,)
+    cleared = bake(copy.deepcopy(model))
+    modes = [(module, module.training) for module in cleared.modules()]
+    _, groups = _traced(cleared.eval(), given)
+    while any([_drop_unread(each) for each in groups]):
+        pass  # rows that go may have been the last readers of others
+    for each in groups:
+        for norm, own in each.norms:
+            gone = own[each.unread()].flatten()
+            for name, value in (("weight", 0), ("bias", 0), ("running_mean", 0), ("running_var", 1)):
+                if (vector := getattr(norm, name, None)) is not None:
+                    vector[gone] = value
+    _as_before(cleared, model, modes)
+    return cleared
+
+
+def _traced(network: nn.Module, given: tuple[Any, ...]) -> tuple[Any, list[Channels]]:
+    """torch-pruning's graph of a plain network, and its groups; ValueError where it makes none."""
+    import torch_pruning
+
+    for parameter in network.parameters():
+        parameter.requires_grad_(True)  # the graph is traced by gradients
+    try:
+        with torch.enable_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            graph = torch_pruning.DependencyGraph().build_dependency(network, given)
+            return graph, [each for group in graph.get_all_groups() if (each := _channels(graph, group))]
+    except Exception as error:  # whatever tracing makes of a network that it does not know
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"torch-pruning cannot trace the network: {reason}") from error
+
+
+def _as_before(network: nn.Module, model: nn.Module, modes: list[tuple[nn.Module, bool]]) -> None:
+    """Flags as in `model`, for what it has of the network's parameters, and the modes as they were."""
+    trained = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(trained.get(name, True))
+    for module, mode in modes:
+        module.training = mode
 
 
 def _tensors(outputs: Any) -> list[Tensor]:
@@ -119,12 +153,13 @@ def _channels(graph: Any, group: Any) -> Channels | None:
     count = len(group[0].idxs)
     for item in group:
         kind, layer = item.dep.target.type, item.dep.target.module
-        if kind in (OPTYPE.CONV, OPTYPE.LINEAR) and getattr(layer, "groups", 1) == 1:
+        weighs = kind in (OPTYPE.CONV, OPTYPE.LINEAR) and getattr(layer, "groups", 1) == 1
+        if not weighs and kind not in alone:
+            return None
+        if weighs or kind == OPTYPE.BN:
             member = layer, _by_channel(torch.tensor(item.idxs), torch.tensor(item.root_idxs), count)
             writes = graph.is_out_channel_pruning_fn(item.dep.handler)
-            (each.writers if writes else each.readers).append(member)
-        elif kind not in alone:
-            return None
+            (each.norms if not weighs else each.writers if writes else each.readers).append(member)
     return each if each.readers else None
 
 

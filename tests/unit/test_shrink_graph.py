@@ -9,6 +9,7 @@ from torch import nn
 import admm_lib as al
 from admm_lib._torchvision import torchvision
 from admm_lib.shrink import shrink
+from admm_lib.shrink_graph import clear_unread
 
 CHANCE = torch.Generator().manual_seed(0)
 
@@ -214,3 +215,34 @@ def test_what_cannot_be_traced_is_said():
     broken = made(Odd)
     found = shrink(broken, inputs)
     torch.testing.assert_close(found(inputs), broken(inputs))
+
+
+def test_clearing_zeroes_what_nobody_reads_and_changes_no_output():
+    model = al.models.create("resnet20", 0).eval()
+    for norm in (each for each in model.modules() if isinstance(each, nn.BatchNorm2d)):
+        for vector in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+            vector.data.uniform_(0.5, 1.5)
+    for name in ("stage1.0.conv2.weight", "stage3.2.conv2.weight"):
+        al.ADMM(model, {name: al.Sparse(keep=5, by="channel")}).finalize()
+    model.stage2[1].conv1.weight.requires_grad_(False)
+    x = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    before = copy.deepcopy(model.state_dict())
+    cleared = clear_unread(model.train(), x)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert all(module.training for module in cleared.modules())
+    assert not cleared.stage2[1].conv1.weight.requires_grad
+    torch.testing.assert_close(cleared.eval()(x), model.eval()(x))
+    assert cleared.architecture == model.architecture
+    for block, plain in ((cleared.stage1[0], model.stage1[0]), (cleared.stage3[2], model.stage3[2])):
+        read = plain.conv2.weight.transpose(0, 1).flatten(1).any(1)
+        assert int(read.sum()) == 5
+        assert torch.equal(block.conv1.weight.flatten(1).any(1), read)
+        assert torch.equal(block.conv1.weight[read], plain.conv1.weight[read])
+        vectors = (block.bn1.weight, block.bn1.bias, block.bn1.running_mean, block.bn1.running_var - 1)
+        assert all(torch.equal(each != 0, read) for each in vectors)
+        assert torch.equal(block.bn1.weight[read], plain.bn1.weight[read])
+        assert torch.equal(block.bn2.weight, plain.bn2.weight)
+    small = shrink(model, x)
+    counts = [sum(int(p.count_nonzero()) for p in each.parameters()) for each in (small, cleared)]
+    assert counts[0] == counts[1]
+    assert torch.equal(cleared.stage2[1].conv1.weight, model.stage2[1].conv1.weight)
