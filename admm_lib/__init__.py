@@ -30,6 +30,6 @@ __all__ = [
 
 def __getattr__(name: str) -> ModuleType:
     """`al.records`, `al.figures`, `al.qr` and so on are imported when they are first used."""
-    if name in ("figures", "panels", "pipelines", "qr", "recipes", "records", "results", "rivals"):
+    if name in ("export", "figures", "panels", "pipelines", "qr", "recipes", "records", "results", "rivals"):
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

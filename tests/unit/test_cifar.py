@@ -131,6 +131,7 @@ def test_damaged_files_of_torchvision_are_named(places):
         data.load("cifar10")
 
 
+@pytest.mark.full
 def test_the_archive_itself():
     try:
         found = data.load("cifar10-jpeg")

@@ -30,6 +30,8 @@ NOT_IMPORTED = {  # needed all the same
     "nbval": "a pytest plugin",
     "ruff": "a command",
     "coverage": "a command",
+    "onnx": "torch.onnx",
+    "onnxscript": "torch.onnx",
 }
 OWN = {"admm_lib", "browser", "conftest", "unit"}
 APART = {"nncodec"}  # has an environment of its own, which the benchmark of files makes

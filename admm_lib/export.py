@@ -1,0 +1,56 @@
+"""A network as an ONNX file, checked in ONNX Runtime against the network itself."""
+
+import copy
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from . import files
+from .parametrizations import bake
+
+TOLERANCE = 1e-4  # of the largest output
+
+
+@torch.no_grad()
+def to_onnx(model: nn.Module, inputs: Tensor | tuple[Tensor, ...], path: str | Path) -> Path:
+    """Write the network in eval mode, plain, as an ONNX file for any batch size; returns `path`.
+
+    `inputs` is a batch or a tuple of the arguments of `forward`, each with the examples along its first
+    dimension. The file is run on them in ONNX Runtime before it is put into place: ValueError, and no file,
+    where its outputs differ from those of the network by more than rounding, or where the network cannot be
+    exported. The model is not changed. FileNotFoundError where the folder is missing.
+    """
+    import onnxruntime
+
+    path, given = Path(path), inputs if isinstance(inputs, tuple) else (inputs,)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent}")
+    network = bake(copy.deepcopy(model)).eval()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's own deprecations, and advice on names
+            axes = tuple({0: "batch"} for _ in given)
+            program = torch.onnx.export(network, given, dynamo=True, dynamic_shapes=axes, verbose=False)
+    except Exception as error:  # whatever the exporter makes of a network that it does not know
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"the network cannot be exported to ONNX: {reason}") from error
+    content = program.model_proto.SerializeToString()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    names = [each.name for each in session.get_inputs()]
+    found = session.run(None, {name: each.cpu().numpy() for name, each in zip(names, given, strict=True)})
+    expected = network(*given)
+    expected = list(expected) if isinstance(expected, (tuple, list)) else [expected]
+    for theirs, ours in zip(found, expected, strict=True):
+        apart = (torch.from_numpy(theirs) - ours.cpu()).abs().max()
+        if not apart <= TOLERANCE * ours.abs().max().clamp_min(1e-6).cpu():
+            raise ValueError(f"ONNX Runtime computes something else: outputs are up to {_shown(apart)} apart")
+    with files.replaced(path) as file:
+        file.write(content)
+    return path
+
+
+def _shown(number: Any) -> str:
+    return f"{float(number):.2g}"
