@@ -14,20 +14,32 @@ from .parametrizations import bake
 TOLERANCE = 1e-4  # of the largest output
 
 
-@torch.no_grad()
 def to_onnx(model: nn.Module, inputs: Tensor | tuple[Tensor, ...], path: str | Path) -> Path:
     """Write the network in eval mode, plain, as an ONNX file for any batch size; returns `path`.
 
+    See `content`, which raises ValueError before there is a file. FileNotFoundError where the folder is
+    missing.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent}")
+    found = content(model, inputs)
+    with files.replaced(path) as file:
+        file.write(found)
+    return path
+
+
+@torch.no_grad()
+def content(model: nn.Module, inputs: Tensor | tuple[Tensor, ...]) -> bytes:
+    """What an ONNX file of the network holds, checked.
+
     `inputs` is a batch or a tuple of the arguments of `forward`, each with the examples along its first
-    dimension. The file is run on them in ONNX Runtime before it is put into place: ValueError, and no file,
-    where its outputs differ from those of the network by more than rounding, or where the network cannot be
-    exported. The model is not changed. FileNotFoundError where the folder is missing.
+    dimension. It is run on them in ONNX Runtime: ValueError where its outputs differ from those of the
+    network by more than rounding, or where the network cannot be exported. The model is not changed.
     """
     import onnxruntime
 
-    path, given = Path(path), inputs if isinstance(inputs, tuple) else (inputs,)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {path.parent}")
+    given = inputs if isinstance(inputs, tuple) else (inputs,)
     network = bake(copy.deepcopy(model)).eval()
     try:
         with warnings.catch_warnings():
@@ -37,19 +49,17 @@ def to_onnx(model: nn.Module, inputs: Tensor | tuple[Tensor, ...], path: str | P
     except Exception as error:  # whatever the exporter makes of a network that it does not know
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"the network cannot be exported to ONNX: {reason}") from error
-    content = program.model_proto.SerializeToString()
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    found = program.model_proto.SerializeToString()
+    session = onnxruntime.InferenceSession(found, providers=["CPUExecutionProvider"])
     names = [each.name for each in session.get_inputs()]
-    found = session.run(None, {name: each.cpu().numpy() for name, each in zip(names, given, strict=True)})
+    outputs = session.run(None, {name: each.cpu().numpy() for name, each in zip(names, given, strict=True)})
     expected = network(*given)
     expected = list(expected) if isinstance(expected, (tuple, list)) else [expected]
-    for theirs, ours in zip(found, expected, strict=True):
+    for theirs, ours in zip(outputs, expected, strict=True):
         apart = (torch.from_numpy(theirs) - ours.cpu()).abs().max()
         if not apart <= TOLERANCE * ours.abs().max().clamp_min(1e-6).cpu():
             raise ValueError(f"ONNX Runtime computes something else: outputs are up to {_shown(apart)} apart")
-    with files.replaced(path) as file:
-        file.write(content)
-    return path
+    return found
 
 
 def _shown(number: Any) -> str:
