@@ -64,8 +64,9 @@ def sparse(model: nn.Module, layout: Layout = "csr", block: int = 4) -> nn.Modul
     """A plain copy in eval mode that multiplies with sparse matrices in all linear layers and convolutions.
 
     "csr" stores each row's nonzeros, "bsr" the blocks that have any, of `block` rows and as many columns. To
-    run, not to train. torch has products of such matrices on a CPU with MKL. Raises ValueError for another layout, and for convolutions other than Conv2d with groups=1 that pads with
-    zeros by a given width.
+    run, not to train; on a CPU torch has products of such matrices where it was built with MKL. Raises
+    ValueError for another layout, and for convolutions other than Conv2d with groups=1 that pads with zeros
+    by a given width.
     """
     if layout not in ("csr", "bsr"):
         raise ValueError(f'layout must be "csr" or "bsr", but is {layout!r}')
