@@ -1,4 +1,4 @@
-"""Rivals of ADMM in quantization: snapping a share at a time, and the straight-through estimator."""
+"""Rivals of ADMM: hard thresholding; in quantization snapping a share at a time, and straight-through."""
 
 import math
 from collections.abc import Mapping
@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
+from .admm import ADMM, Key, Residuals
 from .constraints import Constraint, LowRank, Sparse
 from .intersection import Both
 from .names import resolve
@@ -41,6 +42,34 @@ def freeze_nearest(model: nn.Module, sets: Mapping[str, Constraint], share: floa
         nearest = torch.where(weight == 0, weight, nearest_level(weight, held.levels))
         frozen = held.frozen | _nearest_share((weight - nearest).abs(), nearest, held.frozen, share)
         hold(module, tensor_name, weight, _Snapped(frozen, torch.where(frozen, nearest, 0), held.levels))
+
+
+class HardThresholding(ADMM):
+    r"""Iterative hard thresholding, trained as ADMM is: W <- projection of W at each update, and no penalty.
+
+    What `fit(admm=...)` and `finalize` ask for is the same; rho has no part in it. With Sparse this is
+    iterative hard thresholding (Blumensath and Davies 2009), with LowRank trained rank pruning, which trains
+    and truncates in turn (Xu et al. 2019, 1812.02402). Errors as for ADMM.
+    """
+
+    def add_penalty_gradient(self) -> None:
+        """Nothing: the weights are free between updates."""
+        self._still_open()
+
+    @torch.no_grad()
+    def update(self) -> dict[Key, Residuals]:
+        """W <- projection of W; how far that moved the weights is the primal residual, by key."""
+        self._still_open()
+        before, projected = self._layers.values(), self._projected()
+        residuals: dict[Key, Residuals] = {}
+        for pair in self._pairs:
+            free, near = (self._layers.join(pair.layers, each) for each in (before, projected))
+            found = Residuals((free - near).norm().item(), 0.0, free.norm().item(), pair.rho)
+            residuals[pair.key] = max(found, residuals.get(pair.key, found))
+        self._layers.assign(projected)
+        self.iteration += 1
+        self.history.append(residuals)
+        return residuals
 
 
 class _Snapped(Partly):

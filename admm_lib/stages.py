@@ -23,7 +23,7 @@ from .models import with_dropout
 from .names import resolve
 from .parametrizations import Mask, bake, hold, original
 from .recipes import Recipe
-from .rivals import SHARES, freeze_nearest, straight_through
+from .rivals import SHARES, HardThresholding, freeze_nearest, straight_through
 from .schedules import geometric
 from .shrink import expand, shrink
 from .training import Epoch, fit
@@ -59,9 +59,10 @@ def of_step(recipe: Recipe, step: dict[str, dict]) -> list[Stage]:
     """The stages of a step: ADMM and retraining, or the one stage of a rival, which gets the epochs of both.
 
     "magnitude" (for budgets) and "snap" (for sets of few values; those of "magnitude", too) project the
-    weights at once and retrain; "incremental" and "straight-through": see `rivals`. Either may also `finish`
-    what ADMM began, in place of its projection. Sources: 1804.03294, Section 4 (ADMM); 1811.01907, Section
-    3.4 (ADMM, then incremental); 1510.00149, Sections 2 and 3 (magnitude, then snap).
+    weights at once and retrain; "hard-thresholding" (two stages, as ADMM), "incremental" and
+    "straight-through": see `rivals`. The last two may also `finish` what ADMM began, in place of its
+    projection. Sources: 1804.03294, Section 4 (ADMM); 1811.01907, Section 3.4 (ADMM, then incremental);
+    1510.00149, Sections 2 and 3 (magnitude, then snap).
     """
     shared = _shared(recipe) | ({"distill": recipe["distill"]} if "distill" in recipe else {})
     shared |= {name: step[name] for name in recipes.BUDGETS if name in step}
@@ -69,8 +70,11 @@ def of_step(recipe: Recipe, step: dict[str, dict]) -> list[Stage]:
         open_end = {"finish": recipe["finish"]}  # what comes next, so that nothing is projected before
         first = Stage("admm", shared | step["admm"] | open_end)
         return [first, Stage(recipe["finish"], shared | step["retrain"])]
-    if recipe["method"] == "admm":
-        return [Stage(name, {**shared, **step[name]}) for name in ("admm", "retrain")]
+    if recipe["method"] in ("admm", "hard-thresholding"):
+        return [
+            Stage(recipe["method"], {**shared, **step["admm"]}),
+            Stage("retrain", {**shared, **step["retrain"]}),
+        ]
     epochs = step["admm"]["epochs"] + step["retrain"]["epochs"]
     name = "snap" if recipe["method"] == "magnitude" and "sets" in step else recipe["method"]
     return [Stage(name, {**shared, **step["retrain"], "epochs": epochs})]
@@ -152,12 +156,13 @@ class Runner:
             ADMM(trained, few).finalize()
         elif stage.name == "straight-through":
             straight_through(trained, few)
-        elif stage.name == "admm":
+        elif stage.name in ("admm", "hard-thresholding"):
             growth = settings.get("rho_growth")  # or else `balance` moves rho
             schedule = growth and geometric(1, growth, settings["epochs"])
             sets = recipes.sets(settings, network).items()
             fitted = {key: _fitted(each, key, trained) for key, each in sets}
-            admm = ADMM(trained, fitted, settings["rho"], schedule, settings.get("balance"))
+            kind = ADMM if stage.name == "admm" else HardThresholding
+            admm = kind(trained, fitted, settings["rho"], schedule, settings.get("balance"))
         history: list[Epoch] = []
         for share, epochs in _shares(stage):
             if stage.name == "incremental":

@@ -57,7 +57,10 @@ def problems(recipe: object, stem: str) -> Iterator[str]:
     if recipe["method"] == "magnitude" and "sets" in steps(recipe)[0]:
         yield "method magnitude prunes before it quantizes: give keep first, or choose method snap"
     if ranks(recipe) and (len(steps(recipe)) > 1 or "finish" in recipe or not _of_low_rank(recipe)):
-        yield "low-rank stands alone: one step, no other sets, method admm or snap, no finish or shrink"
+        yield (
+            "low-rank stands alone: one step, no other sets, method admm, hard-thresholding or snap, "
+            "no finish or shrink"
+        )
     if "finish" in recipe and not any("sets" in step for step in steps(recipe)):
         yield "finish is for weights that become quantized: give sets, or leave it out"
     if "search" in recipe and len(steps(recipe)) <= recipe["search"]["width"]:
@@ -77,7 +80,7 @@ def _of_low_rank(recipe: Recipe) -> bool:
     step = steps(recipe)[0]
     whole = not any(step[stage].get("shrink") for stage in STEP)
     alone = whole and "keep" not in step and len(ranks(recipe)) == len(step["sets"])
-    return alone and recipe["method"] in ("admm", "snap")
+    return alone and recipe["method"] in ("admm", "hard-thresholding", "snap")
 
 
 def _misfielded(found: Recipe, needed: dict[str, type], allowed: dict[str, type]) -> Iterator[str]:

@@ -41,7 +41,7 @@ OPTIONAL: dict[str, type] = {
 }  # fmt: skip
 FINISHES = ("incremental", "straight-through")
 CHOICES: dict[str, tuple[str, ...]] = {
-    "method": ("admm", "magnitude", "snap", "incremental", "straight-through"),
+    "method": ("admm", "hard-thresholding", "magnitude", "snap", "incremental", "straight-through"),
     "track": (*(f"from-{name}" for name in models.ARCHITECTURES), "free"),
     "model": tuple(models.ARCHITECTURES),
     "dataset": tuple(name for name in data.NAMES if name != "auto"),

@@ -24,7 +24,7 @@ def of_colour(**changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"method": "magic"}, "method must be one of admm, magnitude, snap, incremental, straight-through"),
+        ({"method": "magic"}, "method must be one of admm, hard-thresholding, magnitude, snap, incremental"),
         ({"track": "both"}, "track must be one of"),
         ({"model": "lenet7"}, "model must be one of lenet5, lenet300, resnet20"),
         ({"dataset": "cifar10-jpeg"}, "lenet300 takes images of another size than those of cifar10-jpeg"),

@@ -1,5 +1,6 @@
-"""Quantizing a share at a time, and the straight-through estimator."""
+"""Hard thresholding; quantizing a share at a time, and the straight-through estimator."""
 
+import contextlib
 import copy
 import math
 
@@ -173,3 +174,60 @@ def test_the_levels_of_straight_through_move_with_the_network(model):
     assert not held.levels.is_meta
     model.to("meta")
     assert held.levels.is_meta
+
+
+@pytest.mark.parametrize(
+    "each", [al.Sparse(keep=30), al.Sparse(keep=4, by="filter"), al.LowRank(2), al.Levels(2)]
+)
+def test_hard_thresholding_projects_at_each_update_and_pulls_at_nothing(model, each):
+    hard = rivals.HardThresholding(model, {"0.weight": each})
+    free = model[0].weight.detach().clone()
+    nn.functional.cross_entropy(model(BATCHES[0][0]), BATCHES[0][1]).backward()
+    gradient = model[0].weight.grad.clone()
+    hard.add_penalty_gradient()
+    assert torch.equal(model[0].weight.grad, gradient)
+    assert torch.equal(model[0].weight, free)  # nothing before the first update
+    residuals = hard.update()["0.weight"]
+    assert torch.equal(model[0].weight, each.project(free))
+    assert residuals.primal == pytest.approx((free - each.project(free)).norm().item(), rel=1e-5)
+    assert (residuals.dual, residuals.norm) == (0, pytest.approx(free.norm().item()))
+    assert (hard.iteration, len(hard.history)) == (1, 1)
+
+
+def test_hard_thresholding_trains_through_fit_and_is_held_in_the_end(model):
+    each = al.Sparse(keep=20)
+    hard = rivals.HardThresholding(model, {"0.weight": each})
+    al.fit(model, BATCHES, 7, lr=0.05, admm=hard)
+    assert hard.iteration == 7
+    shown = model[0].weight.detach().clone()
+    assert torch.equal(each.project(shown), shown)
+    hard.finalize()
+    al.fit(model, BATCHES, 2, lr=0.05)
+    assert torch.equal(model[0].weight != 0, shown != 0)
+    assert not torch.equal(model[0].weight, shown)
+    for late in (hard.update, hard.add_penalty_gradient):
+        with pytest.raises(RuntimeError, match="finalized"):
+            late()
+
+
+def test_a_killed_hard_thresholding_ends_as_one_that_was_not(tmp_path):
+    def run(epochs, file):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Linear(12, 10), nn.ReLU(), nn.Linear(10, 3))
+        hard = rivals.HardThresholding(network, {"0.weight": al.Sparse(keep=20)})
+        stop = None if epochs == 6 else Killed(epochs)
+        with contextlib.suppress(KeyboardInterrupt):
+            al.fit(network, BATCHES, 6, lr=0.05, admm=hard, resume=file, progress=stop or False)
+        return network[0].weight.detach().clone()
+
+    class Killed:
+        def __init__(self, after):
+            self.after = after
+
+        def __call__(self, epoch):
+            if epoch.number == self.after:
+                raise KeyboardInterrupt
+
+    whole = run(6, tmp_path / "whole")
+    run(4, tmp_path / "killed")
+    assert torch.equal(run(6, tmp_path / "killed"), whole)

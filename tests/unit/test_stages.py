@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from unit.tiny import STEP, TINY, joined, quantized, stepped, trained, written
 
 import admm_lib as al
-from admm_lib import data, recipes, stages
+from admm_lib import data, recipes, rivals, stages
 from admm_lib.training import Epoch
 
 ODD = {  # nothing of it is a default
@@ -99,6 +99,17 @@ def test_every_stage_trains_as_its_recipe_says(elsewhere, told, shift_pixels):
     assert (first["rho"], first["balance"], second["rho"]) == (0.02, None, 0.03)
     assert [first["schedule"](update) for update in (0, 1, 2)] == pytest.approx([1, 7**0.5, 7])
     assert (second["schedule"], second["balance"]) == (None, 5)
+
+
+def test_hard_thresholding_has_the_stages_of_admm(elsewhere, told):
+    fitted, made = told
+    recipe = recipes.read(written(elsewhere, method="hard-thresholding"))
+    steps = stages.of_step(recipe, recipes.steps(recipe)[0])
+    path = trained(recipe, 107, data.load("digits"))
+    assert [each.name for each in steps] == ["hard-thresholding", "retrain"]
+    assert [type(given["admm"]) for given in fitted] == [type(None), rivals.HardThresholding, type(None)]
+    assert made == []  # no ADMM
+    assert [int(path[1][0].fc1.weight.count_nonzero()), fitted[1]["epochs"]] == [3000, 2]
 
 
 def test_sgd_and_mirror_images_where_the_recipe_asks_for_them(elsewhere, told):
