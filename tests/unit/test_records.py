@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from functools import cache
 
 import numpy as np
 import pytest
@@ -118,11 +119,19 @@ BESIDE_OTHER_WORK = (
     "clusters-lenet300-", "quantized-lenet300-", "lenet300-1bit", "lenet5-binary", "lenet5-ternary",
     "lenet5-2bit", "lenet5-3bit", "lenet5-4bit",
 )  # fmt: skip
-# Evaluating a file takes seconds: of studies, all but the first seed's are for the slow tier.
+
+
+def at_once(name, run):
+    """Evaluating a file takes seconds: of studies, all but the first seed's are for the slow tier, and all of
+    images of colour.
+    """
+    recipe = records.read(name)["recipe"]
+    first = name in HEADLINES or run["seed"] == recipe["seeds"][0]
+    return first and recipe["dataset"] not in data.CIFAR
+
+
 SCORED = [
-    (name, run)
-    if name in HEADLINES or run["seed"] == records.read(name)["recipe"]["seeds"][0]
-    else pytest.param((name, run), marks=pytest.mark.full)
+    (name, run) if at_once(name, run) else pytest.param((name, run), marks=pytest.mark.full)
     for name, run in RUNS
 ]
 
@@ -175,19 +184,20 @@ def test_the_bitmaps_agree_with_the_accuracies(pair):
         assert 100 * correct.float().mean().item() == pytest.approx(found[accuracy], abs=1e-3)
 
 
-@pytest.fixture(scope="module")
-def mnist():
+@cache
+def images_of(dataset):
     try:
-        return al.data.load("mnist")
+        return al.data.load(dataset).test
     except al.data.DataError as missing:
         pytest.skip(str(missing))
 
 
 @pytest.mark.parametrize("pair", SCORED, ids=of_run)
-def test_the_file_scores_what_the_record_says(pair, mnist):
+def test_the_file_scores_what_the_record_says(pair):
     name, found = pair
-    network = pipelines.network(records.read(name)["recipe"], data.HOME.parent / found["file"])
-    scored = al.evaluate(network, mnist.test)
+    recipe = records.read(name)["recipe"]
+    network = pipelines.network(recipe, data.HOME.parent / found["file"])
+    scored = al.evaluate(network, images_of(recipe["dataset"]))
     assert scored.accuracy == pytest.approx(found["test_accuracy"], abs=0.02)
 
 
