@@ -34,6 +34,9 @@ COLORS = {
     "snap": RED, "incremental": ORANGE, "straight-through": PINK, "ADMM": BLUE,
     "ADMM, then incremental": BROWN, "ADMM, then straight-through": GREEN,
     "clusters": GREEN, "both": BLUE, "low rank": PINK,
+    "element": BLUE, "filter": ORANGE, "channel": ORANGE, "column": GREEN, "kernel": PINK, "block": BROWN,
+    "n:m": RED, "CSR": BLUE, "BSR": SKY, "shrunk": ORANGE, "ONNX Runtime": GREY,
+    "shrunk, ONNX Runtime": BROWN,
 }  # fmt: skip
 MARKERS = {
     "dense": "o", "pruned": "v", "retrained": "^", "admm": "o", "magnitude": "X",
@@ -43,6 +46,8 @@ MARKERS = {
     "snap": "X", "incremental": "s", "straight-through": "D", "ADMM": "o",
     "ADMM, then incremental": "v", "ADMM, then straight-through": "^",
     "clusters": "s", "both": "o", "low rank": "D",
+    "element": "o", "filter": "s", "channel": "s", "column": "^", "kernel": "D", "block": "v", "n:m": "X",
+    "CSR": "o", "BSR": "v", "shrunk": "s", "ONNX Runtime": "X", "shrunk, ONNX Runtime": "D",
 }  # fmt: skip
 LINES = {
     "dense": "-", "pruned": ":", "retrained": "-", "admm": "-", "magnitude": "--",
@@ -53,6 +58,9 @@ LINES = {
     "snap": ":", "incremental": "--", "straight-through": "-.", "ADMM": "-",
     "ADMM, then incremental": (0, (5, 1, 1, 1, 1, 1)), "ADMM, then straight-through": "-",
     "clusters": "--", "both": "-", "low rank": "-.",
+    "element": "-", "filter": "--", "channel": "--", "column": "-.", "kernel": ":",
+    "block": (0, (5, 1, 1, 1, 1, 1)), "n:m": (0, (1, 1)), "CSR": "-", "BSR": ":", "shrunk": "--",
+    "ONNX Runtime": "-.", "shrunk, ONNX Runtime": (0, (5, 1, 1, 1, 1, 1)),
 }  # fmt: skip
 
 TEXT_WIDTH = 7.5  # inches: the width of a notebook's text, 720 CSS pixels
