@@ -57,6 +57,10 @@ def _parser() -> argparse.ArgumentParser:
                        help="instead of the study's seeds; may be repeated")  # fmt: skip
     study.set_defaults(command=_study)
 
+    times = commands.add_parser("times", help="time pruned networks on this machine, and record that")
+    times.add_argument("networks", nargs="+", metavar="NETWORK", help="lenet300, lenet5 or resnet20")
+    times.set_defaults(command=_times)
+
     again = commands.add_parser("reencode", help="write the records' files in today's format, if smaller")
     again.add_argument("names", nargs="*", metavar="RECORD", help="default: all")
     again.set_defaults(command=_reencode)
@@ -106,6 +110,14 @@ def _study(options: argparse.Namespace) -> int:
 
     for path in options.studies:
         studies.run(path, options.seeds, report=print)
+    return 0
+
+
+def _times(options: argparse.Namespace) -> int:
+    from . import times
+
+    for network in options.networks:
+        print(times.record(network, report=print))
     return 0
 
 

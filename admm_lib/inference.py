@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from . import export
 from .parametrizations import bake
 
 Way = Callable[[], object]
@@ -92,8 +91,9 @@ def _plain(module: nn.Module) -> bool:
 
 
 def eager(model: nn.Module, inputs: Tensor) -> Way:
-    """The model on these inputs as torch runs it, in eval mode and without gradients."""
-    model = copy.deepcopy(model).eval()
+    """The model on these inputs as torch runs it, without gradients. ValueError in training mode."""
+    if model.training:
+        raise ValueError("the model is in training mode: model.eval() first")
 
     def run() -> Tensor:
         with torch.inference_mode():
@@ -102,14 +102,13 @@ def eager(model: nn.Module, inputs: Tensor) -> Way:
     return run
 
 
-def onnx_runtime(model: nn.Module, inputs: Tensor, threads: int = 1) -> Way:
-    """The model on these inputs in ONNX Runtime on the CPU. Raises ValueError as `export.content` does."""
+def onnx_runtime(content: bytes, inputs: Tensor, threads: int = 1) -> Way:
+    """A network, as `export.content` wrote it, on these inputs in ONNX Runtime on the CPU."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    content = export.content(model, inputs)
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     given = {session.get_inputs()[0].name: inputs.numpy()}
     return lambda: session.run(None, given)[0]

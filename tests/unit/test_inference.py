@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import admm_lib as al
-from admm_lib import inference
+from admm_lib import export, inference
 
 CHANCE = torch.Generator().manual_seed(0)
 
@@ -71,9 +71,11 @@ def test_an_unknown_layout_is_refused():
 def test_the_ways_to_run_agree():
     model, x = pruned(), images(5)
     expected = inference.eager(model, x)()
-    found = torch.from_numpy(inference.onnx_runtime(model, x)())
+    found = torch.from_numpy(inference.onnx_runtime(export.content(model, images(2)), x)())
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
     assert not expected.requires_grad
+    with pytest.raises(ValueError, match="in training mode"):
+        inference.eager(model.train(), x)
 
 
 def test_times_are_per_run_and_paired():

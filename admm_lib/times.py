@@ -1,0 +1,142 @@
+"""Times of pruned networks on this machine, recorded: data/times/NETWORK.json, written by `admm times`.
+
+A time depends on which weights are zero and not on their values, so that networks are pruned by projection
+and not trained. Each is run dense, with sparse matrices, physically shrunk, and in ONNX Runtime.
+"""
+
+import json
+import math
+import platform
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from . import data, export, inference, models, records
+from .admm import ADMM
+from .allocation import prunable
+from .constraints import Sparse
+from .inference import eager, onnx_runtime, sparse
+from .shrink import runs_in_turn, shrink
+from .storage import count
+
+FOLDER = data.HOME / "times"
+RATIOS = (1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128)
+SHAPES = {"lenet300": (1, 28, 28), "lenet5": (1, 28, 28), "resnet20": (3, 32, 32)}
+Report = Callable[[str], None]
+
+
+def views(network: str) -> dict[str, str]:
+    """The views that times are taken for, and the way that is for networks pruned so."""
+    groups = "channel" if network == "resnet20" else "filter"
+    return {"element": "CSR", "block": "BSR", groups: "shrunk"}
+
+
+def pruned(network: str, by: str, ratio: float) -> nn.Module:
+    """The network at about that ratio in all layers, as `by` says: projected, and not trained.
+
+    Whole filters are not taken from the last layer, whose outputs are the classes, and channels only from the
+    second convolution of each residual block; blocks are 4x4. A group of each layer stays at least.
+    """
+    model = models.create(network, seed=0)
+    weights = prunable(model)
+    last, sets = list(weights)[-1], {}
+    sizes = [weight.numel() for weight in weights.values()]
+    kept = _filters_kept(sizes, ratio) if by == "filter" else 1 / ratio
+    for name, weight in weights.items():
+        if (by == "channel" and not name.endswith("conv2.weight")) or (by == "filter" and name == last):
+            continue
+        each = Sparse(keep=0, by=by, group=(4, 4) if by == "block" else None)
+        sets[name] = replace(each, keep=max(1, round(kept * each.count(weight.shape))))
+    admm = ADMM(model, sets)
+    admm.finalize()
+    return model.eval()
+
+
+def _filters_kept(sizes: Sequence[int], ratio: float) -> float:
+    """The share x of its filters that each layer but the last keeps: inner x^2 + ends x = total / ratio.
+
+    The first layer loses outputs alone, the last one inputs alone, the others both.
+    """
+    ends, inner = sizes[0] + sizes[-1], sum(sizes[1:-1])
+    return (math.sqrt(ends**2 + 4 * inner * sum(sizes) / ratio) - ends) / (2 * inner)
+
+
+def measure(
+    network: str, batches: Sequence[int] = (1, 256), threads: Sequence[int] = (1, 2),
+    ratios: Sequence[float] = RATIOS, rounds: int = 15, report: Report = lambda line: None,
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    """A row for each view, ratio, batch, number of threads and way: seconds, and over those of the dense one.
+
+    Both are medians over rounds; `quartiles` are of the ratio of times. `ratio` is that of weights to nonzero
+    weights of the whole network, or to the weights of the shrunk one. ValueError for an unknown network.
+    """
+    if network not in SHAPES:
+        raise ValueError(f"unknown network {network!r}: choose one of {', '.join(SHAPES)}")
+    inputs = torch.randn(max(batches), *SHAPES[network], generator=torch.Generator().manual_seed(0))
+    dense = models.create(network, seed=0).eval()
+    total = sum(layer.weights for layer in count(dense))
+    exported = export.content(dense, inputs[:2])
+    for by, way in views(network).items():
+        for asked in ratios:
+            model = _ready(pruned(network, by, asked), way, inputs[:2])
+            left = sum(layer.nonzeros for layer in count(model[0]))
+            for batch, used in product(batches, threads):
+                given = inputs[:batch].clone()
+                ways = {"dense": eager(dense, given), "ONNX Runtime": onnx_runtime(exported, given, used)}
+                ways[way] = eager(model[1], given)
+                if model[2]:
+                    ways["shrunk, ONNX Runtime"] = onnx_runtime(model[2], given, used)
+                spent = inference.seconds(ways, rounds, used)
+                here = {"by": by, "ratio": round(total / left, 3), "batch": batch, "threads": used}
+                yield from (here | _row(name, each, spent["dense"]) for name, each in spent.items())
+            report(f"{network}, {by}, {total / left:.1f}x")
+
+
+def _ready(model: nn.Module, way: str, inputs: Tensor) -> tuple[nn.Module, nn.Module, bytes]:
+    """What is counted, what is run, and what ONNX Runtime is given, if anything."""
+    if way != "shrunk":
+        return model, sparse(model, way.lower()), b""
+    small = shrink(model) if runs_in_turn(model) else shrink(model, inputs)
+    return small, small, export.content(small, inputs)
+
+
+def _row(way: str, spent: list[float], dense: list[float]) -> dict[str, Any]:
+    over = [a / b for a, b in zip(spent, dense, strict=True)]
+    low, middle, high = statistics.quantiles(over, n=4, method="inclusive")
+    return {
+        "way": way, "seconds": float(f"{statistics.median(spent):.4g}"), "over_dense": round(middle, 4),
+        "quartiles": [round(low, 4), round(high, 4)],
+    }  # fmt: skip
+
+
+def record(network: str, report: Report = lambda line: None, folder: Path | None = None, **more: Any) -> Path:
+    """Measure, and write data/times/NETWORK.json with what the numbers depend on; returns its path."""
+    rows = list(measure(network, report=report, **more))
+    path = (folder or FOLDER) / f"{network}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    found = {"network": network, "cpu": cpu(), "provenance": records.provenance(), "rows": rows}
+    records.write_atomically(path, json.dumps(found, indent=0) + "\n")
+    return path
+
+
+def read(network: str) -> dict[str, Any]:
+    """What `record` wrote. FileNotFoundError, with the command, where there is none."""
+    path = FOLDER / f"{network}.json"
+    if not path.exists():
+        raise FileNotFoundError(f"there are no times of {network}: measure them with `admm times {network}`")
+    return json.loads(path.read_text())
+
+
+def cpu() -> str:
+    """The processor's name, as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration, IndexError):
+        return platform.processor() or platform.machine()
