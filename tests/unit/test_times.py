@@ -14,7 +14,7 @@ from admm_lib.storage import count
 @pytest.mark.parametrize(
     ("network", "by"),
     [("lenet5", "element"), ("lenet5", "block"), ("lenet5", "filter"), ("lenet300", "filter"),
-     ("resnet20", "channel")],
+     pytest.param("resnet20", "channel", marks=pytest.mark.full)],
 )  # fmt: skip
 def test_networks_are_pruned_to_about_the_ratio(network, by):
     model = times.pruned(network, by, 4)
@@ -32,6 +32,7 @@ def test_a_group_of_each_layer_stays():
     assert [layer.nonzeros for layer in count(model)] == [25, 500, 800, 5_000]
 
 
+@pytest.mark.full
 def test_a_row_for_each_way_in_its_order():
     rows = list(times.measure("lenet5", batches=(1, 3), threads=(1,), ratios=(16,), rounds=2))
     ways = {
