@@ -414,8 +414,9 @@ def test_what_the_readme_says_of_the_strongest_rival():
     assert claims.verdict(strongest, by_name["lenet5-246x-plain"]) == "around it"
     ours = [each for each in COMMITTED if each["track"] == "from-lenet5"]
     assert [each["name"] for each in ours if claims.measured(each, "weights") >= strongest.ratio] == [
-        "lenet5-348x-plain"
+        "lenet5-348x-plain", "lenet5-file-1024",
     ]
+    assert claims.verdict(strongest, by_name["lenet5-file-1024"]) == "below it"
 
 
 def test_what_the_readme_says_of_few_bits():
