@@ -16,7 +16,7 @@ import torch
 import yaml
 from torch import nn
 
-from . import codec, data, models, pipelines, recipes, records, stages
+from . import codec, data, files, models, pipelines, recipes, records, stages
 from .allocation import prunable
 from .evaluation import evaluate
 from .names import resolve
@@ -190,10 +190,10 @@ def _start(study: Study, recipe: recipes.Recipe, seed: int, images: data.Data, r
     """The network that every arm starts from: the base's dense one, or what its committed file holds."""
     if study["start"] == "pruned":
         recorded = records.read(study["base"])["runs"]
-        files = [each["file"] for each in recorded if each["seed"] == seed]
-        if not files:
+        found = [each["file"] for each in recorded if each["seed"] == seed]
+        if not found:
             raise ValueError(f"the record {study['base']} has no seed {seed} yet: run that recipe first")
-        return codec.load(data.HOME.parent / files[0])
+        return codec.load(data.HOME.parent / found[0])
     runner = Runner(recipe["model"], seed, images, report, files.cache_folder())
     return runner.go_on([], stages.dense(recipe))[0].network
 

@@ -15,7 +15,10 @@ import pytest
 
 from admm_lib import notebooks
 
-SLOW = ("02_one_shot_pruning", "03_progressive_pruning", "08_binarization")  # a minute or more
+SLOW = (  # half a minute or more
+    "02_one_shot_pruning", "03_progressive_pruning", "04_clustering_initialization", "05_joint_compression",
+    "08_binarization",
+)  # fmt: skip
 PATHS = [
     pytest.param(path, id=path.stem, marks=[pytest.mark.full] if path.stem in SLOW else [])
     for path in sorted(notebooks.HOME.glob("[0-9][0-9]_*.ipynb"))

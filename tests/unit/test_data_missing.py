@@ -171,7 +171,7 @@ def test_a_network_that_answers(empty_home, monkeypatch):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(ValueError, match="unknown data set 'cifar': choose \"auto\", "):
+    with pytest.raises(ValueError, match="unknown data set 'cifar': choose one of auto, mnist"):
         data.load("cifar")
 
 
