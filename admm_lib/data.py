@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from . import cifar
+from .augment import Augment, Shifts
 
 HOME = Path(__file__).resolve().parent.parent / "data"
 MEAN, STD = 0.1307, 0.3081  # of MNIST's training images, as everybody uses them
@@ -29,12 +30,15 @@ MNIST_SHA256 = {
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
-CIFAR = {"cifar10": "CIFAR-10", "cifar10-jpeg": "CIFAR-10 (JPEG)"}  # by name, as they are called in text
+CIFAR = {  # by name, as they are called in text
+    "cifar10": "CIFAR-10",
+    "cifar10-jpeg": "CIFAR-10 (JPEG)",
+    "cifar10-jpeg:0-4": "CIFAR-10 (JPEG), classes 0 to 4",
+    "cifar10-jpeg:5-9": "CIFAR-10 (JPEG), classes 5 to 9",
+}
 NAMES = ("auto", "mnist", "digits", *CIFAR)
 CIFAR_TRAIN = 45_000  # of the 50,000 training images; the rest is for validation
 MNIST_HOST = "ossci-datasets.s3.amazonaws.com"  # torchvision's first mirror
-
-Augment = Callable[[Tensor, torch.Generator], Tensor]
 
 
 class DataError(RuntimeError):
@@ -111,7 +115,8 @@ def load(name: str = "auto", root: str | Path | None = None, device: str | torch
     looked for in `root`, in $ADMM_DATA, in data/, and then downloaded into data/ by torchvision; splits
     are 55,000 / 5,000 / 10,000. digits are scikit-learn's 1,797 8x8 digits resized; 1,197 / 300 / 300.
     "cifar10" is looked for in the same places: (N, 3, 32, 32), normalised by colour, see `cifar`; 45,000 /
-    5,000 / 10,000. "cifar10-jpeg" is an archive of JPEG copies of it, which are not quite the same images.
+    5,000 / 10,000. "cifar10-jpeg" is an archive of JPEG copies of it, which are not quite the same images;
+    "cifar10-jpeg:0-4" and "cifar10-jpeg:5-9" are half of its classes each, labelled as in the whole.
     Raises ValueError for an unknown name, DataError for a missing or damaged file.
     """
     if name not in NAMES:
@@ -211,8 +216,9 @@ def _shuffled(images: Tensor, labels: Tensor, first: int) -> tuple[tuple[Tensor,
 
 def _cifar(name: str, root: str | Path | None, device: str | torch.device) -> Data:
     folders = _folders(root)
+    whole, _, classes = name.partition(":")
     try:
-        if name == "cifar10-jpeg":
+        if whole == "cifar10-jpeg":
             pixels, checksums = cifar.from_archive(folders)
         else:
             pixels, checksums = cifar.from_torchvision(folders, HOME, _reachable)
@@ -223,6 +229,9 @@ def _cifar(name: str, root: str | Path | None, device: str | torch.device) -> Da
     mean, std = (torch.tensor(each).reshape(3, 1, 1) for each in (cifar.MEAN, cifar.STD))
     train, val = _shuffled(pixels["train.images"], pixels["train.labels"], CIFAR_TRAIN)
     parts = (train, val, (pixels["test.images"], pixels["test.labels"]))
+    if classes:
+        first, last = map(int, classes.split("-"))
+        parts = [(x[(y >= first) & (y <= last)], y[(y >= first) & (y <= last)]) for x, y in parts]
     splits = [Split(((x / 255 - mean) / std).to(device), y.long().to(device)) for x, y in parts]
     return Data(name, *splits, CIFAR[name], checksums)
 
@@ -255,53 +264,3 @@ def _digits(device: str | torch.device, note: str) -> Data:
 def _split(images: Tensor, labels: Tensor, device: str | torch.device) -> Split:
     normalised = (images.reshape(-1, 1, 28, 28).float() / 255 - MEAN) / STD
     return Split(normalised.to(device), labels.long().to(device))
-
-
-@dataclass(frozen=True)
-class Shifts:
-    """An augmentation that moves each image by up to `pixels` in both directions, `fill` moving in.
-
-    With `flip` half of them are mirrored, left to right, before. The moves that there are have numbers, and
-    one is drawn for each image. `fill` is MNIST's background unless given. Raises ValueError unless `pixels`
-    is a whole number from 0 on.
-    """
-
-    pixels: int = 2
-    flip: bool = False
-    fill: float = -MEAN / STD
-
-    def __post_init__(self) -> None:
-        if type(self.pixels) is not int or self.pixels < 0:
-            raise ValueError(f"pixels must be a whole number, 0 or more, but is {self.pixels!r}")
-
-    @property
-    def _places(self) -> int:
-        return (2 * self.pixels + 1) ** 2
-
-    @property
-    def count(self) -> int:
-        """How many moves there are, (2 pixels + 1)^2, and twice that with `flip`."""
-        return self._places * (1 + self.flip)
-
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        return self.moved(images, self.draw(len(images), generator))
-
-    def draw(self, images: int, generator: torch.Generator) -> Tensor:
-        """The number of a move for each of so many images."""
-        dy, dx = torch.randint(0, 2 * self.pixels + 1, (2, images), generator=generator)
-        moves = (2 * self.pixels + 1) * dy + dx
-        if self.flip:
-            moves += self._places * torch.randint(0, 2, (images,), generator=generator)
-        return moves
-
-    def moved(self, images: Tensor, moves: Tensor) -> Tensor:
-        """Each image, (N, C, H, W), by the move of its number, (N,)."""
-        count, _, height, width = images.shape
-        moves = moves.to(images.device)
-        if self.flip:
-            mirrored = (moves >= self._places)[:, None, None, None]
-            images, moves = torch.where(mirrored, images.flip(3), images), moves % self._places
-        padded = F.pad(images, [self.pixels] * 4, value=self.fill)
-        windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view: (N, C, dy, dx, H, W)
-        dy, dx = moves // (2 * self.pixels + 1), moves % (2 * self.pixels + 1)
-        return windows[torch.arange(count, device=images.device), :, dy, dx]

@@ -94,6 +94,19 @@ def test_load_gives_normalised_splits(places, monkeypatch):
     assert torch.equal(torch.cat([found.train.targets, found.val.targets]), labels)
 
 
+def test_half_of_the_classes_is_what_the_whole_has_of_them(places, monkeypatch):
+    monkeypatch.setattr(data, "CIFAR_TRAIN", 15)
+    written(places, pictures())
+    whole = data.load("cifar10-jpeg")
+    halves = data.load("cifar10-jpeg:0-4"), data.load("cifar10-jpeg:5-9")
+    for name in ("train", "val", "test"):
+        split = getattr(whole, name)
+        for half, here in zip(halves, (split.targets < 5, split.targets >= 5), strict=True):
+            assert torch.equal(getattr(half, name).inputs, split.inputs[here])
+            assert torch.equal(getattr(half, name).targets, split.targets[here])
+    assert halves[0].note == "CIFAR-10 (JPEG), classes 0 to 4"
+
+
 def test_a_missing_archive_is_named_with_the_remedy(places):
     with pytest.raises(DataError, match=r"cifar10-jpeg\.tar\.xz is not in .*: put it there, or set"):
         data.load("cifar10-jpeg")
