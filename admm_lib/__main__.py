@@ -1,4 +1,4 @@
-"""The command line: admm notebooks, run RECIPE..., study STUDY..., reencode, table."""
+"""The command line: admm notebooks, run RECIPE..., study STUDY..., times, generalization, reencode, table."""
 
 import argparse
 import ast
@@ -61,6 +61,10 @@ def _parser() -> argparse.ArgumentParser:
     times.add_argument("networks", nargs="+", metavar="NETWORK", help="lenet300, lenet5 or resnet20")
     times.set_defaults(command=_times)
 
+    general = commands.add_parser("generalization", help="robustness and transfer of records, recorded")
+    general.add_argument("networks", nargs="+", metavar="NETWORK", help="lenet5 or resnet20")
+    general.set_defaults(command=_generalization)
+
     again = commands.add_parser("reencode", help="write the records' files in today's format, if smaller")
     again.add_argument("names", nargs="*", metavar="RECORD", help="default: all")
     again.set_defaults(command=_reencode)
@@ -118,6 +122,14 @@ def _times(options: argparse.Namespace) -> int:
 
     for network in options.networks:
         print(times.record(network, report=print))
+    return 0
+
+
+def _generalization(options: argparse.Namespace) -> int:
+    from . import generalization
+
+    for network in options.networks:
+        print(generalization.record(network, report=print))
     return 0
 
 
