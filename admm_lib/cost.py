@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from . import groups
 from .evaluation import in_eval_mode
 from .parametrizations import bake
 
@@ -64,6 +65,25 @@ def entropy(density: float) -> float:
         raise ValueError(f"density is a share above 0, at most 1, not {density!r}")
     rest = 1 - density
     return -math.log2(density) - (rest * math.log2(rest) / density if rest else 0.0)
+
+
+def positions(weight: Tensor, by: str = "element", group: groups.Group = None) -> float:
+    """Bits that say which groups of a weight are nonzero, where only their number k is known.
+
+    log2 C(groups, k); in n:m log2 C(m, n) for each set of m neighbours, with n the most that any has. No code
+    of uniformly random groups needs less on average. Errors as for `groups.count`.
+    """
+    total = groups.count(weight.shape, by, group)
+    if by == "n:m":
+        most = int(groups.neighbours((weight != 0).float(), group).sum(1).max())
+        sets = groups.most_weights(weight.shape, by, group)
+        return sets * _log2_choose(total, most)
+    return _log2_choose(total, int((groups.norms(weight, by, group) > 0).sum()))
+
+
+def _log2_choose(total: int, chosen: int) -> float:
+    logs = [math.lgamma(each + 1) for each in (total, chosen, total - chosen)]
+    return max(0.0, (logs[0] - logs[1] - logs[2]) / math.log(2))
 
 
 def break_even(value_bits: float, index_bits: float) -> float:

@@ -4,6 +4,7 @@ A time depends on which weights are zero and not on their values, so that networ
 and not trained. Each is run dense, with sparse matrices, physically shrunk, and in ONNX Runtime.
 """
 
+import copy
 import json
 import math
 import platform
@@ -17,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import data, export, inference, models, records
+from . import data, export, groups, inference, models, records
 from .admm import ADMM
 from .allocation import prunable
 from .constraints import Sparse
@@ -28,6 +29,7 @@ from .storage import count
 
 FOLDER = data.HOME / "times"
 RATIOS = (1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128)
+FEWER = (1.5, 2, 4, 8, 16, 32)  # of ResNet-20, which is slow
 SHAPES = {"lenet300": (1, 28, 28), "lenet5": (1, 28, 28), "resnet20": (3, 32, 32)}
 Report = Callable[[str], None]
 
@@ -38,24 +40,31 @@ def views(network: str) -> dict[str, str]:
     return {"element": "CSR", "block": "BSR", groups: "shrunk"}
 
 
-def pruned(network: str, by: str, ratio: float) -> nn.Module:
-    """The network at about that ratio in all layers, as `by` says: projected, and not trained.
+def pruned(network: str, by: str, ratio: float, model: nn.Module | None = None) -> nn.Module:
+    """The network at about that ratio in all layers, as `by` says: a copy, projected, and not trained.
 
-    Whole filters are not taken from the last layer, whose outputs are the classes, and channels only from the
-    second convolution of each residual block; blocks are 4x4. A group of each layer stays at least.
+    `model` is the network itself where its weights matter. Whole filters are not taken from the last layer,
+    whose outputs are the classes, and in ResNet-20 channels only from the second convolution of each residual
+    block; blocks are 4x4, n:m keeps one weight of `ratio` neighbours. A group of each layer stays at least.
     """
-    model = models.create(network, seed=0)
+    model = models.create(network, seed=0) if model is None else copy.deepcopy(model)
     weights = prunable(model)
     last, sets = list(weights)[-1], {}
     sizes = [weight.numel() for weight in weights.values()]
     kept = _filters_kept(sizes, ratio) if by == "filter" else 1 / ratio
+    inside = network == "resnet20" and by == "channel"
     for name, weight in weights.items():
-        if (by == "channel" and not name.endswith("conv2.weight")) or (by == "filter" and name == last):
+        if (inside and not name.endswith("conv2.weight")) or (by == "filter" and name == last):
             continue
-        each = Sparse(keep=0, by=by, group=(4, 4) if by == "block" else None)
+        each = Sparse(keep=0, by=by, group=group(by, ratio))
         sets[name] = replace(each, keep=max(1, round(kept * each.count(weight.shape))))
     ADMM(model, sets).finalize()
     return bake(model).eval()  # or the masks that hold the zeros would be timed, too
+
+
+def group(by: str, ratio: float) -> groups.Group:
+    """The size of a view's groups at a ratio, for views that have one."""
+    return {"block": (4, 4), "n:m": max(2, round(ratio))}.get(by)
 
 
 def _filters_kept(sizes: Sequence[int], ratio: float) -> float:
@@ -69,7 +78,7 @@ def _filters_kept(sizes: Sequence[int], ratio: float) -> float:
 
 def measure(
     network: str, batches: Sequence[int] = (1, 256), threads: Sequence[int] = (1, 2),
-    ratios: Sequence[float] = RATIOS, rounds: int = 15, report: Report = lambda line: None,
+    ratios: Sequence[float] | None = None, rounds: int = 15, report: Report = lambda line: None,
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
     """A row for each view, ratio, batch, number of threads and way: seconds, and over those of the dense one.
 
@@ -83,7 +92,7 @@ def measure(
     total = sum(layer.weights for layer in count(dense))
     exported = export.content(dense, inputs[:2])
     for by, way in views(network).items():
-        for asked in ratios:
+        for asked in ratios or (FEWER if network == "resnet20" else RATIOS):
             model = _ready(pruned(network, by, asked), way, inputs[:2])
             left = sum(layer.nonzeros for layer in count(model[0]))
             for batch, used in product(batches, threads):
@@ -131,6 +140,20 @@ def read(network: str) -> dict[str, Any]:
     if not path.exists():
         raise FileNotFoundError(f"there are no times of {network}: measure them with `admm times {network}`")
     return json.loads(path.read_text())
+
+
+def nearest(found: dict[str, Any], by: str, ratio: float, batch: int, threads: int) -> dict[str, dict]:
+    """The recorded rows of a view, by way, at the ratio nearest to the one asked for, on a logarithmic scale.
+
+    Empty where no times of that view are recorded.
+    """
+    rows = [
+        row for row in found["rows"] if (row["by"], row["batch"], row["threads"]) == (by, batch, threads)
+    ]
+    if not rows:
+        return {}
+    at = min((row["ratio"] for row in rows), key=lambda each: abs(math.log(each / ratio)))
+    return {row["way"]: row for row in rows if row["ratio"] == at}
 
 
 def cpu() -> str:

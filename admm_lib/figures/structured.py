@@ -103,3 +103,86 @@ def times(
     row[0].set_ylabel("time / dense")
     figure.legend(*row[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
+
+
+@styled
+def pareto(
+    panes: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], names: Mapping[str, str], lowest: float
+) -> Figure:
+    """Points of accuracy against storage in bytes, and each arm's front: what nothing else beats in both.
+
+    For each pane, a title, the points (bytes, test accuracy minus dense) of each arm, called as `names` says.
+    Points below `lowest` are left out.
+    """
+    figure = new_figure(7.5, 3.5)
+    row = figure.subplots(1, len(panes), squeeze=False)[0]
+    for axes, (title, arms) in zip(row, panes.items(), strict=True):
+        axes.axhline(0, color=COLORS["dense"], lw=1)
+        for by, points in arms.items():
+            axes.plot(*zip(*points, strict=True), MARKERS[by], color=COLORS[by], ms=4, alpha=0.45)
+            best = front(points)
+            axes.plot(
+                *zip(*best, strict=True), color=COLORS[by], ls=LINES[by], marker=MARKERS[by], label=names[by]
+            )
+        axes.set(xscale="log", title=title, xlabel="bytes of values and positions", ylim=(lowest, None))
+        axes.legend(loc="lower right")
+    figure.axes[0].set_ylabel("test accuracy minus dense, points")
+    return figure
+
+
+def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points (cost, gain) that no other one beats in both, by rising cost."""
+    best: list[tuple[float, float]] = []
+    for cost, gain in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not best or gain > best[-1][1]:
+            best.append((cost, gain))
+    return best
+
+
+@styled
+def changes(
+    panes: Mapping[str, Mapping[str, Sequence[tuple[float, Interval]]]], names: Mapping[str, str]
+) -> Figure:
+    """Accuracy in percent against the size of a change of the images: a pane for each change, a line for each
+    network, called as `names` says, with its interval over seeds.
+    """
+    figure = new_figure(7.5, 1.0 + 2.2 * -(-len(panes) // 2))
+    grid = figure.subplots(-(-len(panes) // 2), 2, squeeze=False)
+    for axes, (title, lines) in zip(grid.flat, panes.items(), strict=False):
+        for kind, points in lines.items():
+            sizes, found = zip(*points, strict=True)
+            means = [each.mean for each in found]
+            spread = [[each.mean - each.low for each in found], [each.high - each.mean for each in found]]
+            axes.errorbar(
+                sizes, means, spread, color=COLORS[kind], marker=MARKERS[kind], ls=LINES[kind],
+                label=names[kind], elinewidth=1, capsize=2,
+            )  # fmt: skip
+        axes.set(title=title, ylim=(0, 103))
+    for axes in grid[:, 0]:
+        axes.set_ylabel("right (%)")
+    figure.legend(*grid.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
+@styled
+def one_view(mask: np.ndarray, shares: Mapping[str, float], by: str) -> Figure:
+    """Left, what a view keeps of one layer; right, the `shares` of the dense network's cost, as bars.
+
+    The axis of shares is logarithmic, from a thousandth to thirty; the line is the dense network.
+    """
+    figure = new_figure(7.5, 3.0, layout=None)
+    left, right = figure.subplots(1, 2, width_ratios=(1.35, 1))
+    figure.subplots_adjust(0.02, 0.16, 0.975, 0.9, wspace=0.55)
+    colours = ListedColormap(["#f2f2f2", COLORS[by]])
+    left.imshow(mask, cmap=colours, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    left.set(xticks=[], yticks=[], title=f"{by}: {int(mask.sum()):,} of {mask.size:,} weights of conv2")
+    bars = right.barh(range(len(shares)), list(shares.values()), 0.65, color=COLORS[by], left=0)
+    for bar, share in zip(bars, shares.values(), strict=True):
+        end = max(share, 1e-3), bar.get_y() + bar.get_height() / 2
+        right.annotate(f"{share:.3g}", end, (3, 0), textcoords="offset points", va="center", fontsize=8.5)
+    right.axvline(1, color=COLORS["dense"], lw=1.2)
+    right.set(xscale="log", xlim=(1e-3, 30), ylim=(len(shares) - 0.4, -0.6), xlabel="over the dense network")
+    right.set_yticks(range(len(shares)), list(shares))
+    right.minorticks_off()
+    right.tick_params(axis="y", length=0)
+    return figure

@@ -68,3 +68,17 @@ def test_energy_is_reading_and_computing():
     assert cost.energy(32, 0) == pytest.approx(640e-6)
     assert cost.energy(0, 1) == pytest.approx(4.6e-6)
     assert cost.energy(64, 10) == pytest.approx((1280 + 46) / 1e6)
+
+
+def test_positions_are_counted_by_groups():
+    weight = torch.zeros(4, 3, 2, 2)
+    weight[1], weight[3, :, 0, 0] = 1.0, 2.0
+    assert cost.positions(weight) == pytest.approx(math.log2(math.comb(48, 15)))
+    assert cost.positions(weight, "filter") == pytest.approx(math.log2(math.comb(4, 2)))
+    assert cost.positions(weight, "kernel") == pytest.approx(math.log2(math.comb(12, 6)))
+    assert cost.positions(weight, "block", (2, 6)) == pytest.approx(math.log2(math.comb(4, 4)))
+    assert cost.positions(torch.zeros(5, 5)) == cost.positions(torch.ones(5, 5)) == 0
+    pairs = al.Sparse(keep=1, by="n:m", group=4).project(torch.arange(1.0, 25).reshape(2, 12))
+    assert cost.positions(pairs, "n:m", 4) == pytest.approx(6 * math.log2(4))
+    with pytest.raises(ValueError, match="unknown view"):
+        cost.positions(weight, "pixel")

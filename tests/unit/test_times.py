@@ -67,3 +67,33 @@ def test_what_is_recorded_is_read(tmp_path, monkeypatch, capsys):
     assert found["cpu"]
     assert {"torch", "threads", "commit"} <= set(found["provenance"])
     assert json.loads((tmp_path / "times" / "lenet300.json").read_text()) == found
+
+
+def test_the_rows_of_the_nearest_ratio_are_found():
+    rows = [
+        {"by": by, "batch": batch, "threads": 1, "ratio": ratio, "way": way, "over_dense": ratio + batch}
+        for by in ("element", "filter") for batch in (1, 256) for ratio in (2, 8) for way in ("dense", "it")
+    ]  # fmt: skip
+    found = times.nearest({"rows": rows}, "filter", 4.1, 256, 1)
+    assert {way: (row["by"], row["over_dense"]) for way, row in found.items()} == dict.fromkeys(
+        ("dense", "it"), ("filter", 264)
+    )
+    assert times.nearest({"rows": rows}, "filter", 3.9, 1, 1)["it"]["over_dense"] == 3
+    assert times.nearest({"rows": rows}, "column", 4, 1, 1) == {}
+    assert times.nearest({"rows": rows}, "filter", 4, 1, threads=2) == {}
+
+
+@pytest.mark.parametrize("by", ["element", "channel", "column", "kernel", "block", "n:m", "filter"])
+def test_a_given_network_is_pruned_and_stays_as_it_is(by):
+    network = al.models.create("lenet5", 3)
+    before = network.conv2.weight.detach().clone()
+    model = times.pruned("lenet5", by, 5, network)
+    assert torch.equal(network.conv2.weight, before)
+    weight = model.conv2.weight.detach()
+    assert not hasattr(model.conv2, "parametrizations")  # what is timed has no mask to apply
+    assert torch.equal(weight, torch.where(weight != 0, before, 0))
+    group = times.group(by, 5)
+    held = al.Sparse(keep=round(al.groups.count(weight.shape, by, group) / 5) or 1, by=by, group=group)
+    if by != "filter":
+        assert torch.equal(weight, held.project(before))
+    assert (group is None) == (by not in al.groups.SIZED)
