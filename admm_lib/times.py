@@ -156,6 +156,14 @@ def nearest(found: dict[str, Any], by: str, ratio: float, batch: int, threads: i
     return {row["way"]: row for row in rows if row["ratio"] == at}
 
 
+def wins_from(found: dict[str, Any], by: str, way: str, batch: int, threads: int) -> float:
+    """The lowest recorded ratio from which on a way is faster than the dense network; inf for none."""
+    at = (by, way, batch, threads)
+    rows = [row for row in found["rows"] if (row["by"], row["way"], row["batch"], row["threads"]) == at]
+    slow = [row["ratio"] for row in rows if row["over_dense"] >= 1]
+    return min((row["ratio"] for row in rows if row["ratio"] > max(slow, default=0)), default=math.inf)
+
+
 def cpu() -> str:
     """The processor's name, as the system tells it."""
     try:

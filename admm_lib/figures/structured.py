@@ -26,32 +26,39 @@ def views(masks: Mapping[str, np.ndarray]) -> Figure:
 
 @styled
 def loss_by_ratio(
-    arms: Mapping[str, Sequence[tuple[float, Interval]]], levels: Sequence[float], names: Mapping[str, str]
-) -> Figure:
+    panes: Mapping[str, Mapping[str, Sequence[tuple[float, Interval]]]], levels: Sequence[float],
+    names: Mapping[str, str], lowest: float,
+) -> Figure:  # fmt: skip
     """Points of accuracy gained or lost against weights / nonzero weights, on a logarithmic axis.
 
-    For each arm, called as `names` says, its points with intervals; lines at the `levels` that are asked of.
+    For each pane, a title, and each arm, called as `names` says, its points with intervals; lines at the
+    `levels` that are asked of. What lies below `lowest` is cut off.
     """
     figure = new_figure(7.5, 3.4)
-    axes = figure.subplots()
-    axes.axhline(0, color=COLORS["dense"], lw=1)
-    for level in levels:
-        axes.axhline(-level, color=FAINT, lw=1)
-        axes.text(1, -level, f" −{level:g}", transform=axes.get_yaxis_transform(), va="center", fontsize=8.5)
-    for by, points in arms.items():
-        ratios, found = zip(*sorted(points, key=lambda point: point[0]), strict=True)
-        means = [each.mean for each in found]
-        spread = [[each.mean - each.low for each in found], [each.high - each.mean for each in found]]
-        axes.errorbar(
-            ratios, means, spread, color=COLORS[by], marker=MARKERS[by], ls=LINES[by], label=names[by],
-            elinewidth=1, capsize=2.5,
-        )  # fmt: skip
-    axes.set_xscale("log")
-    ticks = [tick for tick in (1, 2, 3, 4, 6, 10, 20, 40, 80, 160, 320) if tick <= axes.get_xlim()[1]]
-    axes.set_xticks(ticks, [f"{tick}×" for tick in ticks])
-    axes.minorticks_off()
-    axes.set(xlabel="weights / nonzero weights", ylabel="test accuracy minus dense, points")
-    axes.legend(loc="lower left")
+    row = figure.subplots(1, len(panes), sharey=True, squeeze=False)[0]
+    for axes, (title, arms) in zip(row, panes.items(), strict=True):
+        axes.axhline(0, color=COLORS["dense"], lw=1)
+        for level in levels:
+            axes.axhline(-level, color=FAINT, lw=1)
+            axes.text(
+                1, -level, f" −{level:g}", transform=axes.get_yaxis_transform(), va="center", fontsize=8.5
+            )
+        for by, points in arms.items():
+            ratios, found = zip(*sorted(points, key=lambda point: point[0]), strict=True)
+            means = [each.mean for each in found]
+            spread = [[each.mean - each.low for each in found], [each.high - each.mean for each in found]]
+            axes.errorbar(
+                ratios, means, spread, color=COLORS[by], marker=MARKERS[by], ls=LINES[by],
+                label=names[by], elinewidth=1, capsize=2.5,
+            )  # fmt: skip
+        axes.set_xscale("log")
+        low, high = axes.get_xlim()
+        ticks = [tick for tick in (1, 2, 3, 4, 6, 10, 20, 40, 80, 160, 320, 640) if low <= tick <= high]
+        axes.set_xticks(ticks, [f"{tick}×" for tick in ticks])
+        axes.minorticks_off()
+        axes.set(xlabel="weights / nonzero weights", title=title, ylim=(lowest, 1))
+        axes.legend(loc="lower left")
+    row[0].set_ylabel("test accuracy minus dense, points")
     return figure
 
 

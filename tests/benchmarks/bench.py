@@ -10,7 +10,6 @@ import os
 import statistics
 from collections.abc import Callable, Iterator
 from functools import partial
-from time import perf_counter
 
 import kmeans1d
 import numpy as np
@@ -21,6 +20,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Subset
 
 import admm_lib as al
+from admm_lib import export, inference, records
 from admm_lib._torchvision import torchvision
 from admm_lib.kmeans import kmeans
 from admm_lib.projections import top_k
@@ -29,25 +29,11 @@ Action = Callable[[], object]
 LAYERS = ("conv1.weight", "conv2.weight", "fc1.weight", "fc2.weight")
 
 
-def paired(ours: Action, theirs: Action, rounds: int) -> tuple[list[float], float, float]:
-    """The rounds' ratios of times, ours over theirs, and the median seconds of each side."""
-    ratios, seconds = [], {ours: [], theirs: []}
-    for turn in range(rounds + 1):
-        spent = {ours: 0.0, theirs: 0.0}
-        for side in (ours, theirs, theirs, ours):
-            started = perf_counter()
-            side()
-            spent[side] += (perf_counter() - started) / 2
-        if turn > 0:  # the first round warms up
-            ratios.append(spent[ours] / spent[theirs])
-            for side, each in spent.items():
-                seconds[side].append(each)
-    return ratios, statistics.median(seconds[ours]), statistics.median(seconds[theirs])
-
-
 def row(name: str, aim: str, ours: Action, theirs: Action, rounds: int) -> str:
     """One line of the table."""
-    ratios, mine, other = paired(ours, theirs, rounds)
+    spent = inference.seconds({"ours": ours, "theirs": theirs}, rounds, torch.get_num_threads())
+    mine, other = (statistics.median(each) for each in spent.values())
+    ratios = [a / b for a, b in zip(*spent.values(), strict=True)]
     low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
     return (
         f"| {name} | {middle:.3f} | {low:.3f} – {high:.3f} | {aim} "
@@ -172,6 +158,21 @@ def retraining(data: al.data.Data, rounds: int) -> Iterator[str]:
         yield row(f"retraining step at {name}: shrunk bf16 / float32", "", small_bf16, small, rounds)
 
 
+def shrunk(rounds: int) -> Iterator[str]:
+    """LeNet-5 with 5-10-20 of its filters, physically small, against the dense network: the forward pass."""
+    file = records.read("lenet5-filters-88x")["runs"][0]["file"]
+    small, dense = al.shrink(al.load(al.data.HOME.parent / file)).eval(), al.models.create("lenet5", 0).eval()
+    exported = [export.content(model, torch.zeros(2, 1, 28, 28)) for model in (small, dense)]
+    for batch in (1, 256):
+        inputs = torch.randn(batch, 1, 28, 28)
+        eager = [inference.eager(model, inputs) for model in (small, dense)]
+        onnx = [inference.onnx_runtime(each, inputs, torch.get_num_threads()) for each in exported]
+        aim = "≤ 0.2" if batch == 256 else ""
+        yield row(f"forward pass at 90x by filters, batch {batch}: shrunk / dense", aim, *eager, rounds)
+        yield row(f"the same, batch {batch}, both in ONNX Runtime", aim, *onnx, rounds)
+        yield row(f"the same, batch {batch}, ONNX Runtime / dense in torch", "", onnx[0], eager[1], rounds)
+
+
 def projection(rounds: int) -> Iterator[str]:
     """top_k against torch.topk, at fc1 of LeNet-5."""
     weight = torch.randn(500, 800)
@@ -225,8 +226,8 @@ def main(arguments: list[str] | None = None) -> None:
     print("| ours / theirs | ratio | quartiles | aim | ours | theirs | rounds |")
     print("|---|---|---|---|---|---|---|")
     tables = (
-        steps(short), epochs(data, long, size), retraining(data, short), projection(short),
-        clustering(data, min(long, 4), options.quick),
+        steps(short), epochs(data, long, size), retraining(data, short), shrunk(short),
+        projection(short), clustering(data, min(long, 4), options.quick),
     )  # fmt: skip
     for rows in tables:
         for line in rows:

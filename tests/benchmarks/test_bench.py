@@ -25,7 +25,8 @@ def test_bench_runs():
     table = [line for line in lines if line.startswith("|")]
     rows = [line.split("|") for line in table[2:]]  # below the header and its rule
     names = [cells[1].strip() for cells in rows]
-    for part in ("ADMM step /", "training epoch", "data alone", "retraining step", "top_k /", "16 values /"):
+    parts = "ADMM step /", "training epoch", "data alone", "retraining", "forward", "top_k /", "16 values /"
+    for part in parts:
         assert any(part in name for name in names), part
     networks = Counter(name.split(": ")[0] for name in names if name.startswith("retraining step at "))
     assert set(networks.values()) == {3}  # against masked, that in bf16, bf16 against float32

@@ -97,3 +97,16 @@ def test_a_given_network_is_pruned_and_stays_as_it_is(by):
     if by != "filter":
         assert torch.equal(weight, held.project(before))
     assert (group is None) == (by not in al.groups.SIZED)
+
+
+def test_a_way_wins_from_where_it_never_loses_again():
+    def rows(*over):
+        return {"rows": [
+            {"by": "element", "batch": 1, "threads": 1, "ratio": 2.0**k, "way": "CSR", "over_dense": each}
+            for k, each in enumerate(over)
+        ]}  # fmt: skip
+
+    assert times.wins_from(rows(2, 0.9, 1.0, 0.8, 0.5), "element", "CSR", 1, 1) == 8
+    assert times.wins_from(rows(0.9, 0.8), "element", "CSR", 1, 1) == 1
+    assert times.wins_from(rows(0.9, 1.8), "element", "CSR", 1, 1) == float("inf")
+    assert times.wins_from(rows(0.9, 0.8), "element", "CSR", 256, 1) == float("inf")
