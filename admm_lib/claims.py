@@ -13,18 +13,18 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from .data import HOME
-from .recipes import prunes
+from .recipes import prunes, structured
 from .records import Interval, interval
 from .storage import DENSE_BITS
 
 PUBLISHED = HOME / "published"
-# What a ratio counts, and the rung of the ladder that holds ours; None: weights / nonzero weights. No
-# record prunes in whole groups alone, and where it was not read what a ratio counts, nothing answers it.
+STRUCTURED = "structured weights"  # which only records answer that prune whole groups and nothing else
+# What a ratio counts, and the rung of the ladder that holds ours; None: weights / nonzero weights. Where it
+# was not read what a ratio counts, nothing answers it.
 COUNTED: dict[str, str | None] = {
-    "weights": None, "values": "values", "values+positions": "positions",
+    "weights": None, STRUCTURED: None, "values": "values", "values+positions": "positions",
     "values+positions+codebooks": "codebooks", "file": "file",
 }  # fmt: skip
-UNANSWERED = ("structured weights", "")
 NOT_READ = "not read"  # in the place of an empty `counted`, where people read it
 METHODS = ("admm",)  # of the records that answer; what a rival's method reached answers nothing
 STATUS = ("recorded", "planned", "not attempted", "not reproducible here")  # the first: a record answers
@@ -153,8 +153,8 @@ class Claim:
             return "not attempted", "what it counts was not read, so that nothing can answer it"
         if self.counted == "weights":
             return "planned", "no record at this ratio yet"
-        if self.counted == "structured weights":
-            return "planned", "no record of structured pruning alone yet"
+        if self.counted == STRUCTURED:
+            return "planned", "no record of structured pruning alone at this ratio yet"
         if self.bits == 1:
             return "planned", "no network with binary weights has been recorded yet"
         return "planned", "no record with quantized values reaches it yet"
@@ -167,7 +167,7 @@ def claims() -> list[Claim]:
         try:
             claim = Claim(**{f.name: _parsed(row[f.name], f.type) for f in fields(Claim)})
             for name, known in (
-                ("counted", (*COUNTED, *UNANSWERED)),
+                ("counted", (*COUNTED, "")),
                 ("verified", tuple(VERIFIED)),
             ):
                 if getattr(claim, name) not in known:
@@ -205,9 +205,9 @@ def read_in(found: Iterable[Claim]) -> tuple[str, str]:
 def measured(record: dict[str, Any], counted: str) -> float | None:
     """A record's ratio in what a claim counts, the smallest over its runs; None where it has no such rung.
 
-    Every rung but "weights" is 32 bits x the weights of the dense network over the bits counted.
+    Every rung but those of weights is 32 bits x the weights of the dense network over the bits counted.
     """
-    if counted not in COUNTED:
+    if counted not in COUNTED or (counted == STRUCTURED and not structured(record["recipe"])):
         return None
     return min(_ratio(run, COUNTED[counted]) for run in record["runs"])
 

@@ -21,11 +21,12 @@ from .form import (
     ranks,
     sets,
     steps,
+    structured,
 )
 
 __all__ = [
     "BUDGETS", "CHOICES", "Recipe", "epochs", "given_sets", "prune_sets", "prunes", "quantizes", "ranks",
-    "read", "sets", "steps",
+    "read", "sets", "steps", "structured",
 ]  # fmt: skip
 
 

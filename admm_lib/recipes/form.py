@@ -79,6 +79,12 @@ def prunes(recipe: Recipe) -> bool:
     return any("sets" not in step or "keep" in step for step in steps(recipe))
 
 
+def structured(recipe: Recipe) -> bool:
+    """Whether it prunes, and only in whole groups that leave a smaller dense layer."""
+    pruning = [step for step in steps(recipe) if "sets" not in step or "keep" in step]
+    return bool(pruning) and all(step.get("by") in ("filter", "channel", "column") for step in pruning)
+
+
 def quantizes(recipe: Recipe) -> bool:
     """Whether any step gives weights few values."""
     return not ranks(recipe) and any("sets" in step for step in steps(recipe))

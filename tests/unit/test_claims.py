@@ -157,7 +157,7 @@ class TestFile:
     @pytest.mark.parametrize(
         ("before", "after", "message"),
         [
-            ("weights,71.2", "weight,71.2", "line 2: counted must be one of weights, values"),
+            ("weights,71.2", "weight,71.2", "line 2: counted must be one of weights, structured weights"),
             ("weights,71.2", "weights,71.2x", "line 2: could not convert"),
             (",yes,", ",maybe,", "line 2: verified must be one of yes"),
             ("work,arxiv", "works,arxiv", "line 2: 'work'"),
@@ -228,8 +228,21 @@ class TestRule:
         assert claims.measured(ours[0], "file") == 50
         assert claims.answers(claim(ratio=60, counted="values"), ours)
         assert not claims.answers(claim(ratio=60, counted="file"), ours)
-        for counted in claims.UNANSWERED:
+        for counted in ("", claims.STRUCTURED):
             assert not claims.answers(claim(ratio=1, counted=counted), ours)
+
+    @pytest.mark.parametrize("by", ["filter", "channel", "column", "kernel", "block", None])
+    def test_whole_groups_answer_claims_of_them_and_of_weights(self, by):
+        ours = record("a", 4_305)
+        keep = {"fc1.weight": 3}
+        last = {"keep": keep, "by": by} if by else {"keep": keep}
+        ours["recipe"] |= {"steps": [{"keep": keep, "by": "filter"}, last]}
+        found = names(claims.answers(claim(ratio=60, counted=claims.STRUCTURED), [ours]))
+        assert found == (["a"] if by in ("filter", "channel", "column") else [])
+        assert names(claims.answers(claim(ratio=60), [ours])) == ["a"]
+        assert not claims.answers(claim(ratio=101, counted=claims.STRUCTURED), [ours])
+        ours["recipe"]["steps"] = [{"sets": {"fc1.weight": {"set": "levels", "bits": 2}}}]
+        assert claims.measured(ours, claims.STRUCTURED) is None
 
     def test_bits_alone_are_answered_by_values_of_no_more(self):
         binary = record("binary", 430_500)
@@ -258,7 +271,7 @@ class TestRule:
         assert claims.status(claim(dataset="ImageNet", track=""), []) == "not reproducible here"
         assert claims.status(claim(dataset="CIFAR-10", track=""), []) == "not attempted"
         assert claims.status(claim(counted=""), []) == "not attempted"
-        reasons = {claim(counted=each).unanswered[1] for each in (*claims.COUNTED, *claims.UNANSWERED)}
+        reasons = {claim(counted=each).unanswered[1] for each in (*claims.COUNTED, "")}
         assert len(reasons) == 4  # weights, whole groups, quantized values, not read
         assert claim(dataset=claims.NOT_READ, track="").unanswered[0] == "not attempted"
         assert "binary weights" in claim(counted="values", bits=1).unanswered[1]
