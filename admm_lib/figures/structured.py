@@ -122,18 +122,24 @@ def pareto(
     Points below `lowest` are left out.
     """
     figure = new_figure(7.5, 3.5)
-    row = figure.subplots(1, len(panes), squeeze=False)[0]
+    row = figure.subplots(1, len(panes), sharey=True, squeeze=False)[0]
     for axes, (title, arms) in zip(row, panes.items(), strict=True):
         axes.axhline(0, color=COLORS["dense"], lw=1)
         for by, points in arms.items():
-            axes.plot(*zip(*points, strict=True), MARKERS[by], color=COLORS[by], ms=4, alpha=0.45)
-            best = front(points)
+            seen = [point for point in points if point[1] >= lowest]
+            axes.plot(*zip(*seen, strict=True), MARKERS[by], color=COLORS[by], ms=4, alpha=0.45)
+            best = front(seen)
             axes.plot(
                 *zip(*best, strict=True), color=COLORS[by], ls=LINES[by], marker=MARKERS[by], label=names[by]
             )
-        axes.set(xscale="log", title=title, xlabel="bytes of values and positions", ylim=(lowest, None))
+        axes.set(xscale="log", title=title, xlabel="kilobytes of values and positions", ylim=(lowest, 0.7))
+        low, high = axes.get_xlim()
+        ticks = [digit * 10**power for power in range(2, 8) for digit in (1, 2, 5)]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        axes.set_xticks(ticks, [f"{tick / 1e3:g}" for tick in ticks])
+        axes.minorticks_off()
         axes.legend(loc="lower right")
-    figure.axes[0].set_ylabel("test accuracy minus dense, points")
+    row[0].set_ylabel("test accuracy minus dense, points")
     return figure
 
 

@@ -35,7 +35,7 @@ COLORS = {
     "ADMM, then incremental": BROWN, "ADMM, then straight-through": GREEN,
     "clusters": GREEN, "both": BLUE, "low rank": PINK,
     "element": BLUE, "filter": ORANGE, "channel": ORANGE, "column": GREEN, "kernel": PINK, "block": BROWN,
-    "n:m": RED, "CSR": BLUE, "BSR": SKY, "shrunk": ORANGE, "ONNX Runtime": GREY,
+    "n:m": RED, "mixed": GREEN, "CSR": BLUE, "BSR": SKY, "shrunk": ORANGE, "ONNX Runtime": GREY,
     "shrunk, ONNX Runtime": BROWN,
 }  # fmt: skip
 MARKERS = {
@@ -47,7 +47,7 @@ MARKERS = {
     "ADMM, then incremental": "v", "ADMM, then straight-through": "^",
     "clusters": "s", "both": "o", "low rank": "D",
     "element": "o", "filter": "s", "channel": "s", "column": "^", "kernel": "D", "block": "v", "n:m": "X",
-    "CSR": "o", "BSR": "v", "shrunk": "s", "ONNX Runtime": "X", "shrunk, ONNX Runtime": "D",
+    "mixed": "^", "CSR": "o", "BSR": "v", "shrunk": "s", "ONNX Runtime": "X", "shrunk, ONNX Runtime": "D",
 }  # fmt: skip
 LINES = {
     "dense": "-", "pruned": ":", "retrained": "-", "admm": "-", "magnitude": "--",
@@ -59,8 +59,9 @@ LINES = {
     "ADMM, then incremental": (0, (5, 1, 1, 1, 1, 1)), "ADMM, then straight-through": "-",
     "clusters": "--", "both": "-", "low rank": "-.",
     "element": "-", "filter": "--", "channel": "--", "column": "-.", "kernel": ":",
-    "block": (0, (5, 1, 1, 1, 1, 1)), "n:m": (0, (1, 1)), "CSR": "-", "BSR": ":", "shrunk": "--",
-    "ONNX Runtime": "-.", "shrunk, ONNX Runtime": (0, (5, 1, 1, 1, 1, 1)),
+    "block": (0, (5, 1, 1, 1, 1, 1)), "n:m": (0, (1, 1)), "mixed": "-.",
+    "CSR": "-", "BSR": ":", "shrunk": "--", "ONNX Runtime": "-.",
+    "shrunk, ONNX Runtime": (0, (5, 1, 1, 1, 1, 1)),
 }  # fmt: skip
 
 TEXT_WIDTH = 7.5  # inches: the width of a notebook's text, 720 CSS pixels

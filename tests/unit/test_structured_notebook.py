@@ -74,6 +74,8 @@ def test_the_front_is_what_nothing_else_beats():
     assert drawn["single weights"] == [[5, -1.5], [10, -1], [20, -0.9]]
     assert drawn["f"] == [[7, -1]]
     assert [list(point) for point in points] in [line.get_xydata().tolist() for line in axes.lines]
+    few = figures.pareto({"net": {"element": points}}, NAMES, -1.4).axes[0].lines
+    assert all(line.get_ydata()[0] >= -1.4 for line in few)
     assert (axes.get_title(loc="left"), axes.get_ylim()[0]) == ("net", -3)
 
 
