@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
 
     times = commands.add_parser("times", help="time pruned networks on this machine, and record that")
     times.add_argument("networks", nargs="+", metavar="NETWORK", help="lenet300, lenet5 or resnet20")
+    times.add_argument("--rounds", type=int, default=15, help="of each measurement (default: %(default)s)")
     times.set_defaults(command=_times)
 
     general = commands.add_parser("generalization", help="robustness and transfer of records, recorded")
@@ -121,7 +122,7 @@ def _times(options: argparse.Namespace) -> int:
     from . import times
 
     for network in options.networks:
-        print(times.record(network, report=print))
+        print(times.record(network, report=print, rounds=options.rounds))
     return 0
 
 

@@ -124,13 +124,16 @@ def _row(way: str, spent: list[float], dense: list[float]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def record(network: str, report: Report = lambda line: None, folder: Path | None = None, **more: Any) -> Path:
+def record(
+    network: str, report: Report = lambda line: None, folder: Path | None = None, rounds: int = 15,
+    **more: Any,
+) -> Path:  # fmt: skip
     """Measure, and write data/times/NETWORK.json with what the numbers depend on; returns its path."""
-    rows = list(measure(network, report=report, **more))
+    rows = list(measure(network, report=report, rounds=rounds, **more))
     path = (folder or FOLDER) / f"{network}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    found = {"network": network, "cpu": cpu(), "provenance": records.provenance(), "rows": rows}
-    records.write_atomically(path, json.dumps(found, indent=0) + "\n")
+    found = {"network": network, "cpu": cpu(), "rounds": rounds, "provenance": records.provenance()}
+    records.write_atomically(path, json.dumps(found | {"rows": rows}, indent=0) + "\n")
     return path
 
 

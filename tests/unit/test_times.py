@@ -59,11 +59,13 @@ def test_what_is_recorded_is_read(tmp_path, monkeypatch, capsys):
     with pytest.raises(FileNotFoundError, match="measure them with `admm times lenet300`"):
         times.read("lenet300")
     rows = [{"by": "element", "ratio": 4.0}]
-    monkeypatch.setattr(times, "measure", lambda network, report, **more: rows)
-    assert main(["times", "lenet300"]) == 0
+    asked = []
+    monkeypatch.setattr(times, "measure", lambda network, report, rounds: asked.append(rounds) or rows)
+    assert main(["times", "lenet300", "--rounds", "7"]) == 0
+    assert asked == [7]
     assert "lenet300.json" in capsys.readouterr().out
     found = times.read("lenet300")
-    assert (found["network"], found["rows"]) == ("lenet300", rows)
+    assert (found["network"], found["rounds"], found["rows"]) == ("lenet300", 7, rows)
     assert found["cpu"]
     assert {"torch", "threads", "commit"} <= set(found["provenance"])
     assert json.loads((tmp_path / "times" / "lenet300.json").read_text()) == found
