@@ -26,7 +26,7 @@ SIZES = {  # grey levels, 0 to 1, and degrees
     "noise": (0.1, 0.2, 0.3, 0.4, 0.5),
     "rotation": (10, 20, 30, 40, 50),
 }
-IMAGES = 2_000  # of the test split, the first ones
+IMAGES = 1_000  # of the test split, the first ones
 STRENGTHS = (0.01, 0.1, 1.0, 10.0)  # of a classifier on frozen features: the inverse of its penalty
 # What is compared: records of about equal accuracy on validation images, and the data set of other classes
 # for which features are frozen.
