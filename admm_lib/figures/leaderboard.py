@@ -74,16 +74,17 @@ def published_points(found: Iterable[Claim], track: str, counted: Iterable[str] 
 def our_points(records: Iterable[dict[str, Any]], track: str, counted: str = "weights") -> list[Point]:
     """The records of a track, as mean test accuracy with its interval against what is counted.
 
-    Where weights are counted, networks that are quantized alone have no ratio, and are left out.
+    Where weights are counted, networks that are quantized alone have no ratio, and are left out; where whole
+    groups are, all that do not prune these alone.
     """
     points = []
     for record in records:
-        counts = counted != "weights" or prunes(record["recipe"])
+        ratio = claims.measured(record, counted)
+        counts = ratio is not None and (counted != "weights" or prunes(record["recipe"]))
         if counts and record["track"] == track and record["recipe"]["method"] in claims.METHODS:
             across = claims.accuracy(record)
             low, high = (across.low, across.high) if across.count > 1 else (across.mean, across.mean)
             style = (bool(record["recipe"]["shift_pixels"]), "distill" in record["recipe"])
-            ratio = claims.measured(record, counted)
             points.append(Point(ratio, across.mean, low, high, style, record["name"]))
     return sorted(points, key=lambda point: point.place)
 

@@ -94,9 +94,10 @@ def times(
 
     For each pane, a title, and each way its points of ratio and time. Below the line a way is faster.
     """
-    figure = new_figure(7.5, 3.2)
-    row = figure.subplots(1, len(panes), sharey=True, squeeze=False)[0]
-    for axes, (title, ways) in zip(row, panes.items(), strict=True):
+    figure = new_figure(7.5, 0.7 + 2.5 * -(-len(panes) // 2))
+    grid = figure.subplots(-(-len(panes) // 2), 2, sharey="row", squeeze=False)
+    known = {}
+    for axes, (title, ways) in zip(grid.flat, panes.items(), strict=True):
         axes.axhline(1, color=COLORS[dense], lw=1)
         for way, points in ways.items():
             ratios, spent = zip(*sorted(points), strict=True)
@@ -104,11 +105,18 @@ def times(
                 ratios, spent, color=COLORS.get(way, GREY), marker=MARKERS.get(way, "."),
                 ls=LINES.get(way, "-"), label=way,
             )  # fmt: skip
-        axes.set(xscale="log", yscale="log", title=title, xlabel="weights / nonzero weights")
-        axes.xaxis.set_major_formatter("{x:g}×")
+        axes.set(xscale="log", yscale="log", title=title)
+        low, high = axes.get_xlim()
+        ticks = [tick for tick in (1, 2, 4, 8, 16, 32, 64, 128) if low <= tick <= high]
+        axes.set_xticks(ticks, [f"{tick}×" for tick in ticks])
+        axes.xaxis.minorticks_off()
         axes.yaxis.set_major_formatter("{x:g}")
-    row[0].set_ylabel("time / dense")
-    figure.legend(*row[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        known |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    for axes in grid[:, 0]:
+        axes.set_ylabel("time / dense")
+    for axes in grid[-1]:
+        axes.set_xlabel("weights / nonzero weights")
+    figure.legend(known.values(), known, loc="outside lower center", ncols=4)
     return figure
 
 

@@ -15,29 +15,33 @@ ALL = "everything"
 def ratios(floor: float = 99.0) -> Panel:
     """Accuracy against ratio; our ratios count what theirs do, or else weights.
 
-    Else: where theirs count several things, whole groups, or what was not read.
+    Else: where theirs count several things, what was not read, or what no record of the network counts.
 
     `floor` is an accuracy in percent: the line below the picture names who keeps it at the largest ratio.
     """
     published = claims.claims()
     ours = [records.read(name) for name in records.headlines()]
 
+    def of_ours(network: str, counted: str) -> str:
+        known = counted in claims.COUNTED and figures.our_points(ours, TRACKS[network], counted)
+        return counted if known else "weights"
+
     def draw(network: str, counted: str) -> Figure:
         headline = f"{network}: test accuracy against ratio, counting {counted}"
         chosen = _rungs(counted)
         return figures.accuracy_against_ratio(
-            published, ours, TRACKS[network], headline, chosen, _of_ours(counted)
+            published, ours, TRACKS[network], headline, chosen, of_ours(network, counted)
         )
 
     def text(network: str, counted: str) -> str:
         theirs = figures.published_points(published, TRACKS[network], _rungs(counted))
-        mine = figures.our_points(ours, TRACKS[network], _of_ours(counted))
+        mine = figures.our_points(ours, TRACKS[network], of_ours(network, counted))
         best, own = (_named(figures.farthest(points, floor)) for points in (theirs, mine))
         by_mean = _named(figures.farthest(mine, floor, whole=False))
         return (
             f"{len(theirs)} published numbers, {sum(p.value is not None for p in theirs)} with an error; "
-            f"{len(mine)} records, their ratios count {_of_ours(counted)}. Largest ratio at {floor:g}% or "
-            f"more: published and verified {best}, ours, whole interval, {own}, "
+            f"{len(mine)} records, their ratios count {of_ours(network, counted)}. Largest ratio at "
+            f"{floor:g}% or more: published and verified {best}, ours, whole interval, {own}, "
             f"by the mean alone {by_mean}."
         )
 
@@ -51,7 +55,7 @@ def ratios(floor: float = 99.0) -> Panel:
         alt="Test accuracy against ratio on a logarithmic axis, published points and our records: ours "
         "count the same as theirs where that is one thing that records have, else weights.",
         text=text,
-        code=_code,
+        code=lambda network, counted: _code(network, counted, of_ours(network, counted)),
     )
 
 
@@ -59,15 +63,11 @@ def _rungs(counted: str) -> tuple[str, ...]:
     return tuple(figures.RUNGS) if counted == ALL else (counted,)
 
 
-def _of_ours(counted: str) -> str:
-    return counted if counted in claims.COUNTED else "weights"
-
-
 def _named(points: Sequence[figures.Point]) -> str:
     return f"{points[0].place:,.1f}x ({', '.join(p.label for p in points)})" if points else "none"
 
 
-def _code(network: str, counted: str) -> str:
+def _code(network: str, counted: str, ours: str) -> str:
     return f"""from admm_lib import claims, records
 from admm_lib.figures import leaderboard
 from admm_lib.figures.style import show
@@ -75,7 +75,7 @@ from admm_lib.figures.style import show
 published = claims.claims()
 ours = [records.read(name) for name in records.headlines()]
 figure = leaderboard.accuracy_against_ratio(
-    published, ours, {TRACKS[network]!r}, {network!r}, {_rungs(counted)!r}, {_of_ours(counted)!r}
+    published, ours, {TRACKS[network]!r}, {network!r}, {_rungs(counted)!r}, {ours!r}
 )
 show(figure, "test accuracy against ratio")
 """

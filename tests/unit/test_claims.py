@@ -7,7 +7,8 @@ import pytest
 
 from admm_lib import claims, records, results
 from admm_lib.claims import Claim
-from admm_lib.recipes import prunes, quantizes
+from admm_lib.recipes import prunes, quantizes, structured
+from admm_lib.recipes import steps as steps_of
 
 ALL = claims.claims()
 COMMITTED = [records.read(name) for name in records.headlines()]
@@ -427,9 +428,10 @@ def test_what_the_readme_says_of_the_strongest_rival():
     assert claims.verdict(strongest, by_name["lenet5-246x-plain"]) == "around it"
     ours = [each for each in COMMITTED if each["track"] == "from-lenet5"]
     assert [each["name"] for each in ours if claims.measured(each, "weights") >= strongest.ratio] == [
-        "lenet5-348x-plain", "lenet5-file-1024",
+        "lenet5-348x-plain", "lenet5-file-1024", "lenet5-file-1024-narrow",
     ]
-    assert claims.verdict(strongest, by_name["lenet5-file-1024"]) == "below it"
+    for name in ("lenet5-file-1024", "lenet5-file-1024-narrow"):
+        assert claims.verdict(strongest, by_name[name]) == "below it"
 
 
 def test_what_the_readme_says_of_few_bits():
@@ -472,7 +474,13 @@ def test_what_the_readme_says_of_the_suffixes():
         assert all("sets" not in step and "by" not in step for step in between)
         assert last["joint"] == "intersection"
         assert {each.rpartition(".")[2] for each in last["sets"]} == {"weight", "bias"}
-        assert max(run["file_bytes"] for run in records.read(name)["runs"]) <= int(name.split("-")[-1])
+        assert max(run["file_bytes"] for run in records.read(name)["runs"]) <= int(name.split("-")[2])
+    for name in [each for each in recipes if re.search("-filters-|-columns-", each)]:
+        recipe = recipes.pop(name)
+        assert structured(recipe)
+        assert {step["by"] + "s" for step in steps_of(recipe)} == set(name.split("-")[1:-1])
+        assert "distill" in recipe
+        assert "dropout" in recipe["dense"]
     for name in [each for each in recipes if re.search(r"-\d+x-\dbit$", each)]:
         recipe = recipes.pop(name)
         assert prunes(recipe)

@@ -45,7 +45,10 @@ def test_ours_count_what_theirs_do(panel):
         drawn = [x for bar in bars for x in bar.lines[0].get_xdata()]
         assert claims.measured(file, counted) in drawn
         assert f"their ratios count {counted}." in panel.line
-    for counted in ("structured weights", "everything", claims.NOT_READ):
+    panel.set(counted=claims.STRUCTURED)
+    assert "9 records, their ratios count structured weights." in panel.line
+    assert "verified 156.0x" in panel.line
+    for counted in ("everything", claims.NOT_READ):
         panel.set(counted=counted)
         assert "their ratios count weights." in panel.line
 
