@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from . import groups
+from . import groups, laplace
 from .admm import Key
 from .constraints import Sparse
 from .names import resolve
@@ -62,6 +62,25 @@ def by_lamp(model: nn.Module, ratio: float) -> dict[str, Sparse]:
     return _by_score(model, ratio, lamp_scores)
 
 
+def by_opq(model: nn.Module, ratio: float, error: laplace.Error = "relative") -> dict[str, Sparse]:
+    r"""What is left of each layer where closed forms of Laplace-distributed weights put its threshold.
+
+    keep_i = N_i exp(-beta_i / tau_i), with all beta_i at once from `laplace.thresholds`, in that weighting of
+    the layers' errors, rounded so that the sum is floor(n / ratio); nonzero weights alone are counted among
+    N_i. Errors as for `by_magnitude`, and for a layer of zeros. Source: OPQ, 2205.11141.
+    """
+    weights = prunable(model)
+    fits = {name: laplace.fit(weight) for name, weight in weights.items()}
+    sizes = {name: each.count for name, each in fits.items()}
+    total = Sparse(ratio=ratio).budget(sum(weight.numel() for weight in weights.values()))
+    left = min(total, sum(sizes.values()))
+    if 0 < left < sum(sizes.values()):
+        betas = laplace.thresholds(fits, 1 - left / sum(sizes.values()), error)
+        shares = {name: each.count * math.exp(-betas[name] / each.tau) for name, each in fits.items()}
+        return _sets(_fill(left, shares, sizes), ratio)
+    return _sets(sizes if left else dict.fromkeys(sizes, 0), ratio)
+
+
 def together(model: nn.Module, ratio: float) -> dict[tuple[str, ...], Sparse]:
     """One budget of floor(n / ratio) over all layers: ADMM's own projection then decides who gets what.
 
@@ -76,9 +95,10 @@ def together(model: nn.Module, ratio: float) -> dict[tuple[str, ...], Sparse]:
 
 
 RULES: dict[str, Callable[[nn.Module, float], dict[Key, Sparse]]] = {
-    "suggest": suggest, "uniform": uniform, "magnitude": by_magnitude, "lamp": by_lamp, "together": together
+    "suggest": suggest, "uniform": uniform, "magnitude": by_magnitude, "lamp": by_lamp, "opq": by_opq,
+    "together": together,
 }  # fmt: skip
-LOOKING = ("magnitude", "lamp")  # the rules whose budgets are not known before the weights are there
+LOOKING = ("magnitude", "lamp", "opq")  # the rules whose budgets are not known before the weights are there
 
 
 def in_steps(model: nn.Module, sets: Mapping[Key, Sparse], steps: int) -> list[dict[Key, Sparse]]:
