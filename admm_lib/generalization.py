@@ -27,6 +27,7 @@ SIZES = {  # grey levels, 0 to 1, and degrees
     "rotation": (10, 20, 30, 40, 50),
 }
 IMAGES = 1_000  # of the test split, the first ones
+FITTED = 10_000  # training images, at most, that a classifier on frozen features is fitted to
 STRENGTHS = (0.01, 0.1, 1.0, 10.0)  # of a classifier on frozen features: the inverse of its penalty
 # What is compared: records of about equal accuracy on validation images, and the data set of other classes
 # for which features are frozen.
@@ -57,8 +58,9 @@ def transfer(model: nn.Sequential, images: Data) -> float:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    seen = {name: features(model, getattr(images, name).inputs).numpy() for name in ("train", "val", "test")}
-    labels = {name: getattr(images, name).targets.numpy() for name in seen}
+    splits = {"train": images.train.subset(FITTED), "val": images.val, "test": images.test}
+    seen = {name: features(model, split.inputs).numpy() for name, split in splits.items()}
+    labels = {name: split.targets.numpy() for name, split in splits.items()}
     fitted = []
     for strength in STRENGTHS:
         each = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=2_000))
