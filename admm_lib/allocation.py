@@ -62,12 +62,13 @@ def by_lamp(model: nn.Module, ratio: float) -> dict[str, Sparse]:
     return _by_score(model, ratio, lamp_scores)
 
 
-def by_opq(model: nn.Module, ratio: float, error: laplace.Error = "relative") -> dict[str, Sparse]:
+def by_laplace(model: nn.Module, ratio: float, error: laplace.Error = "relative") -> dict[str, Sparse]:
     r"""What is left of each layer where closed forms of Laplace-distributed weights put its threshold.
 
     keep_i = N_i exp(-beta_i / tau_i), with all beta_i at once from `laplace.thresholds`, in that weighting of
-    the layers' errors, rounded so that the sum is floor(n / ratio); nonzero weights alone are counted among
-    N_i. Errors as for `by_magnitude`, and for a layer of zeros. Source: OPQ, 2205.11141.
+    the layers' errors, rounded so that the sum is floor(n / ratio), or all nonzero weights where these are
+    fewer; they alone are counted among N_i. Errors as for `by_magnitude`, and for a layer of zeros. Source:
+    the idea of OPQ, 2205.11141, whose own formulas were not read.
     """
     weights = prunable(model)
     fits = {name: laplace.fit(weight) for name, weight in weights.items()}
@@ -95,10 +96,10 @@ def together(model: nn.Module, ratio: float) -> dict[tuple[str, ...], Sparse]:
 
 
 RULES: dict[str, Callable[[nn.Module, float], dict[Key, Sparse]]] = {
-    "suggest": suggest, "uniform": uniform, "magnitude": by_magnitude, "lamp": by_lamp, "opq": by_opq,
+    "suggest": suggest, "uniform": uniform, "magnitude": by_magnitude, "lamp": by_lamp, "laplace": by_laplace,
     "together": together,
 }  # fmt: skip
-LOOKING = ("magnitude", "lamp", "opq")  # the rules whose budgets are not known before the weights are there
+LOOKING = ("magnitude", "lamp", "laplace")  # rules whose budgets are not known before the weights are there
 
 
 def in_steps(model: nn.Module, sets: Mapping[Key, Sparse], steps: int) -> list[dict[Key, Sparse]]:

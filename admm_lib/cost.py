@@ -70,14 +70,16 @@ def entropy(density: float) -> float:
 def positions(weight: Tensor, by: str = "element", group: groups.Group = None) -> float:
     """Bits that say which groups of a weight are nonzero, where only their number k is known.
 
-    log2 C(groups, k); in n:m log2 C(m, n) for each set of m neighbours, with n the most that any has. No code
-    of uniformly random groups needs less on average. Errors as for `groups.count`.
+    log2 C(groups, k); in n:m log2 C(m, n) for each set of m neighbours, with n the most that any has, or all
+    of a smaller set at an edge. No code of uniformly random groups needs less on average. Errors as for
+    `groups.check_view` and `groups.count`.
     """
+    groups.check_view(by, group)
     total = groups.count(weight.shape, by, group)
     if by == "n:m":
         most = int(groups.neighbours((weight != 0).float(), group).sum(1).max())
-        sets = groups.most_weights(weight.shape, by, group)
-        return sets * _log2_choose(total, most)
+        whole, rest = divmod(weight.shape[1:].numel(), group)
+        return len(weight) * (whole * _log2_choose(total, most) + _log2_choose(rest, min(most, rest)))
     return _log2_choose(total, int((groups.norms(weight, by, group) > 0).sum()))
 
 

@@ -29,8 +29,8 @@ SIZES = {  # grey levels, 0 to 1, and degrees
 IMAGES = 1_000  # of the test split, the first ones
 FITTED = 10_000  # training images, at most, that a classifier on frozen features is fitted to
 STRENGTHS = (0.01, 0.1, 1.0, 10.0)  # of a classifier on frozen features: the inverse of its penalty
-# What is compared: records of about equal accuracy on validation images, and the data set of other classes
-# for which features are frozen.
+# What is compared: records of about equal accuracy on validation images, and the data set that their frozen
+# features are asked about: digits of another source, and classes that were not seen.
 COMPARED = {
     "lenet5": ("digits", {
         "element": "structured-lenet5-element-90x", "filter": "structured-lenet5-filter-37x",
@@ -93,7 +93,7 @@ def measure(network: str, report: Report = pipelines.silent) -> Iterator[Row]:
     for seed in recipe["seeds"]:
         for kind, model in _networks(names, recipe, seed, images, report).items():
             here = {"seed": seed, "network": kind}
-            yield here | {"change": "other classes", "accuracy": round(transfer(model, others), 4)}
+            yield here | {"change": "transfer", "accuracy": round(transfer(model, others), 4)}
             if network not in models.OF_COLOUR:
                 small = model if kind == "dense" else shrink(model).eval()  # the same outputs, sooner
                 yield from (here | row for row in changed(small, images.test.subset(IMAGES)))
@@ -103,13 +103,22 @@ def measure(network: str, report: Report = pipelines.silent) -> Iterator[Row]:
 def _networks(
     names: Mapping[str, str], recipe: recipes.Recipe, seed: int, images: Data, report: Report
 ) -> dict[str, nn.Sequential]:
-    """The dense network of a seed, and what the files of the records hold for it."""
+    """The dense network of a seed, and what the files of the records hold for it.
+
+    Raises ValueError where the dense network is not the one that the records began with.
+    """
     runner = Runner(recipe["model"], seed, images, report, files.cache_folder())
     found = {"dense": runner.go_on([], stages.dense(recipe))[0].network}
+    right = evaluate(found["dense"], images.test).accuracy
     for kind, name in names.items():
         record = records.read(name)
-        (file,) = (run["file"] for run in record["runs"] if run["seed"] == seed)
-        found[kind] = pipelines.network(record["recipe"], data.HOME.parent / file)
+        run = next(run for run in record["runs"] if run["seed"] == seed)
+        if abs(right - run["dense_test_accuracy"]) > 0.02:
+            raise ValueError(
+                f"{name} began with another dense network at seed {seed}: it had "
+                f"{run['dense_test_accuracy']:.2f}% where this has {right:.2f}%; run its recipe here first"
+            )
+        found[kind] = pipelines.network(record["recipe"], data.HOME.parent / run["file"])
     return {kind: model.eval() for kind, model in found.items()}
 
 
@@ -133,9 +142,16 @@ def read(network: str) -> dict[str, Any]:
 
 
 def accuracies(found: Mapping[str, Any], network: str, change: str, size: float | None = None) -> list[float]:
-    """The accuracies of one network, "dense" or a way of pruning, under one change: one for each seed."""
-    rows = [row for row in found["rows"] if (row["network"], row["change"]) == (network, change)]
-    return [row["accuracy"] for row in rows if size is None or row["size"] == size]
+    """The accuracies of one network, "dense" or a way of pruning, under one change, by rising seed.
+
+    Raises ValueError where there is not exactly one for each, as where a change has sizes and none is given.
+    """
+    at = (network, change, size)
+    rows = [row for row in found["rows"] if (row["network"], row["change"], row.get("size")) == at]
+    seeds = [row["seed"] for row in rows]
+    if not rows or sorted(seeds) != sorted({row["seed"] for row in found["rows"]}):
+        raise ValueError(f"{network}, {change}, size {size}: not one accuracy for each seed is recorded")
+    return [row["accuracy"] for row in sorted(rows, key=lambda row: row["seed"])]
 
 
 def difference(

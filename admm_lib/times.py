@@ -36,8 +36,8 @@ Report = Callable[[str], None]
 
 def views(network: str) -> dict[str, str]:
     """The views that times are taken for, and the way that is for networks pruned so."""
-    groups = "channel" if network == "resnet20" else "filter"
-    return {"element": "CSR", "block": "BSR", groups: "shrunk"}
+    whole = "channel" if network == "resnet20" else "filter"
+    return {"element": "CSR", "block": "BSR", whole: "shrunk"}
 
 
 def pruned(network: str, by: str, ratio: float, model: nn.Module | None = None) -> nn.Module:

@@ -1,6 +1,7 @@
 """Figures of notebook 06."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 from matplotlib.colors import ListedColormap
@@ -77,7 +78,7 @@ def break_even(
     axes.axhline(found.mean, color=COLORS["element"])
     axes.text(0.75, found.mean, what, color=COLORS["element"], va="bottom")
     styles = ("-", "--", ":", "-.")
-    for (name, points), style in zip(needed.items(), styles, strict=False):
+    for (name, points), style in zip(needed.items(), cycle(styles), strict=False):
         bits, ratios = zip(*points, strict=True)
         axes.plot(bits, ratios, style, color=INK, marker="o", ms=3.5, label=name)
     axes.set(xlabel="bits of a value", ylabel="r of single weights / r of groups", xlim=(0.7, most + 0.3))
@@ -97,7 +98,9 @@ def times(
     figure = new_figure(7.5, 0.7 + 2.5 * -(-len(panes) // 2))
     grid = figure.subplots(-(-len(panes) // 2), 2, sharey="row", squeeze=False)
     known = {}
-    for axes, (title, ways) in zip(grid.flat, panes.items(), strict=True):
+    for axes in grid.flat[len(panes) :]:
+        axes.axis("off")
+    for axes, (title, ways) in zip(grid.flat, panes.items(), strict=False):
         axes.axhline(1, color=COLORS[dense], lw=1)
         for way, points in ways.items():
             ratios, spent = zip(*sorted(points), strict=True)
@@ -135,6 +138,8 @@ def pareto(
         axes.axhline(0, color=COLORS["dense"], lw=1)
         for by, points in arms.items():
             seen = [point for point in points if point[1] >= lowest]
+            if not seen:
+                continue
             axes.plot(*zip(*seen, strict=True), MARKERS[by], color=COLORS[by], ms=4, alpha=0.45)
             best = front(seen)
             axes.plot(
@@ -152,7 +157,7 @@ def pareto(
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The points (cost, gain) that no other one beats in both, by rising cost."""
+    """The points (cost, gain) of more gain than all that cost as much or less, by rising cost."""
     best: list[tuple[float, float]] = []
     for cost, gain in sorted(points, key=lambda point: (point[0], -point[1])):
         if not best or gain > best[-1][1]:
@@ -169,6 +174,8 @@ def changes(
     """
     figure = new_figure(7.5, 1.0 + 2.2 * -(-len(panes) // 2))
     grid = figure.subplots(-(-len(panes) // 2), 2, squeeze=False)
+    for axes in grid.flat[len(panes) :]:
+        axes.axis("off")
     for axes, (title, lines) in zip(grid.flat, panes.items(), strict=False):
         for kind, points in lines.items():
             sizes, found = zip(*points, strict=True)

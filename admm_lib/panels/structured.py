@@ -51,9 +51,9 @@ def views_panel(network: nn.Module, split: data.Split) -> Panel:
 
     @cache
     def time(view: str, ratio: int, batch: int) -> tuple[float, str]:
-        rows = times.nearest(recorded, view, total / max(1, found(view, ratio)[0]), batch, threads=1)
-        ways = {way: row["over_dense"] for way, row in rows.items() if "ONNX" not in way and way != "dense"}
-        return next(((spent, way) for way, spent in ways.items()), (1.0, "dense"))
+        way = times.views("lenet5").get(view, "dense")
+        rows = times.nearest(recorded, view, ratio, batch, threads=1)
+        return rows[way]["over_dense"] if rows else 1.0, way
 
     @cache
     def mask(view: str, ratio: int) -> np.ndarray:
@@ -113,6 +113,6 @@ where = sum(cost.positions(weight.detach(), "{view}", {group}) for weight in pru
 left = sum(layer.nonzeros for layer in al.storage.count(small))
 print(round(({bits} * left + where) / 8), "bytes of values and positions")
 print(sum(layer.nonzero_macs for layer in cost.work(small, data.val.inputs[:1])), "multiply-accumulates")
-print(times.nearest(times.read("lenet5"), "{view}", 430_500 / left, batch={batch}, threads=1))  # recorded
+print(times.nearest(times.read("lenet5"), "{view}", {ratio}, batch={batch}, threads=1))  # recorded
 print(al.evaluate(small, data.val))
 """

@@ -80,9 +80,9 @@ def prunes(recipe: Recipe) -> bool:
 
 
 def structured(recipe: Recipe) -> bool:
-    """Whether it prunes, and only in whole groups that leave a smaller dense layer."""
-    pruning = [step for step in steps(recipe) if "sets" not in step or "keep" in step]
-    return bool(pruning) and all(step.get("by") in ("filter", "channel", "column") for step in pruning)
+    """Whether it prunes whole groups that leave a smaller dense layer, and does nothing else."""
+    whole = ("filter", "channel", "column")
+    return all(step.get("by") in whole and "sets" not in step for step in steps(recipe))
 
 
 def quantizes(recipe: Recipe) -> bool:

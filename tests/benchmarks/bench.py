@@ -170,7 +170,7 @@ def shrunk(rounds: int) -> Iterator[str]:
         aim = "≤ 0.2" if batch == 256 else ""
         yield row(f"forward pass at 90x by filters, batch {batch}: shrunk / dense", aim, *eager, rounds)
         yield row(f"the same, batch {batch}, both in ONNX Runtime", aim, *onnx, rounds)
-        yield row(f"the same, batch {batch}, ONNX Runtime / dense in torch", "", onnx[0], eager[1], rounds)
+        yield row(f"the same, batch {batch}: ONNX Runtime / dense in torch", "", onnx[0], eager[1], rounds)
 
 
 def projection(rounds: int) -> Iterator[str]:

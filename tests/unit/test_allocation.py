@@ -119,8 +119,8 @@ def test_one_budget_over_all_layers_goes_in_steps_too():
 
 @pytest.mark.parametrize("error", laplace.ERRORS)
 @pytest.mark.parametrize("ratio", [1.2, 5, 20])
-def test_opq_keeps_what_its_thresholds_leave(ratio, error):
-    sets = allocation.by_opq(LENET5, ratio, error)
+def test_laplace_keeps_what_its_thresholds_leave(ratio, error):
+    sets = allocation.by_laplace(LENET5, ratio, error)
     assert list(sets) == list(allocation.prunable(LENET5))
     assert sum(each.keep for each in sets.values()) == int(430_500 / ratio)
     fits = {name: laplace.fit(weight) for name, weight in allocation.prunable(LENET5).items()}
@@ -130,14 +130,14 @@ def test_opq_keeps_what_its_thresholds_leave(ratio, error):
         assert each.keep == pytest.approx(kept, abs=1)
 
 
-def test_opq_counts_what_is_left_to_prune():
+def test_laplace_counts_what_is_left_to_prune():
     half = two_layers([1.0, 0.0, 2.0, 0.0], [3.0, 4.0, 0.0, 0.0])
-    assert [each.keep for each in allocation.by_opq(half, 1.5).values()] == [2, 2]  # 5 may stay, 4 are there
-    assert sum(each.keep for each in allocation.by_opq(half, 2.5).values()) == 3
+    assert [each.keep for each in allocation.by_laplace(half, 1.5).values()] == [2, 2]  # of 5 that may stay
+    assert sum(each.keep for each in allocation.by_laplace(half, 2.5).values()) == 3
     with pytest.raises(ValueError, match=r"would leave .* without a weight"):
-        allocation.by_opq(half, 9)
+        allocation.by_laplace(half, 9)
     with pytest.raises(ValueError, match="nonzero weights, and finite ones"):
-        allocation.by_opq(two_layers([0.0, 0.0], [1.0, 2.0]), 2)
+        allocation.by_laplace(two_layers([0.0, 0.0], [1.0, 2.0]), 2)
 
 
 def test_together_is_one_budget():

@@ -242,7 +242,8 @@ class TestRule:
         assert found == (["a"] if by in ("filter", "channel", "column") else [])
         assert names(claims.answers(claim(ratio=60), [ours])) == ["a"]
         assert not claims.answers(claim(ratio=101, counted=claims.STRUCTURED), [ours])
-        ours["recipe"]["steps"] = [{"sets": {"fc1.weight": {"set": "levels", "bits": 2}}}]
+        few = {"sets": {"fc1.weight": {"set": "ternary"}}}  # whose zeros are no groups
+        ours["recipe"]["steps"] = [{"keep": keep, "by": "filter"}, few]
         assert claims.measured(ours, claims.STRUCTURED) is None
 
     def test_bits_alone_are_answered_by_values_of_no_more(self):

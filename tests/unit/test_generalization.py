@@ -117,12 +117,48 @@ def test_every_seed_and_network_is_asked_everything(compared, tmp_path, capsys):
     assert {(row["seed"], row["network"]) for row in rows} == {
         (seed, kind) for seed in (3, 4) for kind in ("dense", "element", "filter")
     }
-    assert general.accuracies(found, "dense", "other classes") == [50, 50]
-    assert general.accuracies(found, "filter", "other classes") == [70, 80]
+    assert general.accuracies(found, "dense", "transfer") == [50, 50]
+    assert general.accuracies(found, "filter", "transfer") == [70, 80]
     assert len(general.accuracies(found, "dense", "FGSM", 0.1)) == 2
-    difference = general.difference(found, "filter", "element", "other classes")
+    difference = general.difference(found, "filter", "element", "transfer")
     assert (difference.mean, difference.count) == (15, 2)
     assert json.loads((tmp_path / "lenet5.json").read_text()) == found
+
+
+def test_a_pair_needs_one_accuracy_for_each_seed(compared):
+    rows = [dict(row) for row in general.measure("lenet5")]
+    found = {"rows": list(reversed(rows))}
+    assert general.accuracies(found, "filter", "transfer") == [70, 80]  # by seed, however they are listed
+    with pytest.raises(ValueError, match="filter, FGSM, size None: not one accuracy for each seed"):
+        general.difference(found, "filter", "dense", "FGSM")
+    found["rows"] = [row for row in rows if (row["seed"], row["network"]) != (4, "filter")]
+    with pytest.raises(ValueError, match="filter, transfer, size None: not one"):
+        general.difference(found, "filter", "dense", "transfer")
+
+
+def test_the_networks_are_those_of_the_records(monkeypatch, tmp_path):
+    dense = al.models.create("lenet5", 3)
+    digits = al.data.load("digits")
+    right = al.evaluate(dense, digits.test).accuracy
+    al.save(al.models.create("lenet5", 4), tmp_path / "a.admm")
+    run = {"seed": 3, "file": "a.admm", "dense_test_accuracy": right}
+    recipe = {"model": "lenet5", "method": "admm"}
+    monkeypatch.setattr(general.records, "read", lambda name: {"recipe": recipe, "runs": [run]})
+    monkeypatch.setattr(general.recipes, "ranks", lambda recipe: {})
+    monkeypatch.setattr(general.stages, "dense", lambda recipe: "dense")
+    monkeypatch.setattr(general.data, "HOME", tmp_path / "data")
+
+    class Done:
+        network = dense
+
+    monkeypatch.setattr(general.Runner, "go_on", lambda self, path, stage: [Done])
+    found = general._networks({"filter": "one"}, recipe, 3, digits, general.pipelines.silent)
+    assert found["dense"] is dense
+    assert torch.equal(found["filter"].fc1.weight, al.models.create("lenet5", 4).fc1.weight)
+    assert not found["filter"].training
+    run["dense_test_accuracy"] = right + 1
+    with pytest.raises(ValueError, match="one began with another dense network at seed 3"):
+        general._networks({"filter": "one"}, recipe, 3, digits, general.pipelines.silent)
 
 
 def test_what_cannot_be_measured_is_named(tmp_path, monkeypatch):
@@ -135,4 +171,4 @@ def test_what_cannot_be_measured_is_named(tmp_path, monkeypatch):
 
 def test_networks_of_colour_are_not_changed(compared, monkeypatch):
     monkeypatch.setattr(general.models, "OF_COLOUR", ("lenet5",))
-    assert {row["change"] for row in general.measure("lenet5")} == {"other classes"}
+    assert {row["change"] for row in general.measure("lenet5")} == {"transfer"}

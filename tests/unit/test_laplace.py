@@ -26,7 +26,7 @@ def test_share_and_error_are_the_integrals(tau, times):
     share, _ = integrate.quad(density, 0, beta, epsabs=0, epsrel=1e-10)
     error, _ = integrate.quad(lambda w: w * w * density(w), 0, beta, epsabs=0, epsrel=1e-10)
     assert laplace.pruned_share(beta, tau) == pytest.approx(share, rel=1e-8)
-    assert laplace.pruning_error(beta, tau) == pytest.approx(error, rel=2e-5)
+    assert laplace.pruning_error(beta, tau) == pytest.approx(error, rel=1e-6)
 
 
 def test_share_and_error_are_what_draws_have():
@@ -115,6 +115,8 @@ def test_wrong_input_is_named(sparsity):
         laplace.thresholds(FITS, sparsity)
     with pytest.raises(ValueError, match="error must be one of weight, layer, relative"):
         laplace.thresholds(FITS, 0.5, "each")
+    with pytest.raises(ValueError, match="no layer"):
+        laplace.thresholds({}, 0.5)
     for weight in (torch.zeros(3), torch.tensor([1.0, math.nan]), torch.tensor([1.0, math.inf])):
         with pytest.raises(ValueError, match="nonzero weights, and finite ones"):
             laplace.fit(weight)

@@ -59,7 +59,7 @@ def of_colour(**changes):
         (stepped(STEP, {**STEP, "lr": 1}), "step 2: unknown field 'lr'"),
         ({"keep": None}, "give either keep, .* or allocation"),
         ({"allocation": {"rule": "lamp", "ratio": 20}}, "give either keep, .* or allocation"),
-        (allocated("lamb", 20), "rule must be one of suggest, uniform, magnitude, lamp, opq, together"),
+        (allocated("lamb", 20), "rule must be one of suggest, uniform, magnitude, lamp, laplace, together"),
         (allocated("lamp", 0.5), "allocation: ratio is weights per nonzero weight, 1 or more, but is 0.5"),
         (allocated("uniform", 5000), "ratio=5000 would leave fc3.weight without a weight"),
         (allocated(["lamp"], 20), "rule must be one of"),
