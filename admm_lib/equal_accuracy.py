@@ -25,6 +25,11 @@ def storage(run: dict[str, Any]) -> float:
     return 32 * run["weights"] / run["ladder_bits"]["codebooks"]  # the rung with values and positions in it
 
 
+def file(run: dict[str, Any]) -> float:
+    """32 bits for each weight of the dense network over the bits of the whole file, biases and norms too."""
+    return 32 * run["weights"] / run["ladder_bits"]["file"]
+
+
 def curves(arm: Sequence[Record], measure: Measure = weights, from_dense: bool = True) -> dict[int, Curve]:
     """For each seed the points of an arm in the order of their ratios, after the dense network's (1, 0).
 

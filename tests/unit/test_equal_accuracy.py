@@ -11,7 +11,8 @@ def record(nonzero, accuracies, dense=90.0, seeds=(100, 101)):
     runs = [
         {"seed": seed, "weights": 1000, "nonzero_weights": nonzero, "dense_test_accuracy": dense,
          "test_accuracy": accuracy,
-         "ladder_bits": {"values": 4 * nonzero, "positions": 7 * nonzero, "codebooks": 8 * nonzero}}
+         "ladder_bits": {"values": 4 * nonzero, "positions": 7 * nonzero, "codebooks": 8 * nonzero,
+                         "file": 16 * nonzero}}
         for seed, accuracy in zip(seeds, accuracies, strict=True)
     ]  # fmt: skip
     return {"runs": runs}
@@ -67,6 +68,8 @@ def test_the_advantage_is_paired():
 def test_an_arm_may_be_measured_in_bits_and_begin_where_it_does():
     stored = equal.curves(ARM, equal.storage, from_dense=False)
     assert [ratio for ratio, _ in stored[100]] == [8, 40, 200]  # 32 bits of 1000 weights over 8 of each left
+    whole = equal.curves(ARM, equal.file, from_dense=False)
+    assert [ratio for ratio, _ in whole[100]] == [4, 20, 100]
     few = [equal.ratios(ARM, 3.0, measure, from_dense=False) for measure in (equal.storage, equal.weights)]
     assert few[0].mean == pytest.approx(4 * few[1].mean)
     half = [record(200, (89.0, 88.0))]
