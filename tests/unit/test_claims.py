@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from admm_lib import claims, records, results
+from admm_lib import claims, data, equal_accuracy, records, results
 from admm_lib.claims import Claim
 from admm_lib.recipes import prunes, quantizes, structured
 from admm_lib.recipes import steps as steps_of
@@ -500,3 +500,34 @@ def test_what_the_readme_says_of_the_suffixes():
         far = name in ("lenet5-167x-plain", "lenet5-246x-plain", "lenet5-348x-plain")
         assert ("steps" in recipe) == far
         assert ("distill" in recipe) == ("dropout" in recipe["dense"]) == (far or "distilled" in name)
+
+
+def test_what_the_readme_says_of_structure():
+    def arms(network, others, singles, bits=""):
+        names = [[f"structured-{network}-{tag}{bits}" for tag in tags.split()] for tags in (singles, others)]
+        return [[records.read(name) for name in each] for each in names]
+
+    lenet = "filter-37x filter-90x filter-150x filter-250x filter-390x"
+    single = "element-37x element-90x element-170x element-350x element-700x"
+    resnet = "channel-75pct channel-50pct channel-33pct channel-25pct"
+    fewer = "element-3x element-6x element-11p5x element-23x"
+    assert said(equal_accuracy.advantage(*arms("lenet5", f"filter-20x {lenet}", single), 0.5)) == (
+        "1.69 [1.53, 1.87]"
+    )
+    assert said(equal_accuracy.advantage(*arms("resnet20", resnet, fewer), 0.5)) == "2.19 [1.90, 2.51]"
+    few = {"measure": equal_accuracy.storage, "from_dense": False}
+    assert said(equal_accuracy.advantage(*arms("resnet20", resnet, fewer, "-4bit"), 1, **few)) == (
+        "1.49 [1.39, 1.61]"
+    )
+    assert said(equal_accuracy.advantage(*arms("lenet5", lenet, single, "-4bit"), 1, **few)) == (
+        "0.41 [0.27, 0.61]"
+    )
+    filters = next(each for each in COMMITTED if each["name"] == "lenet5-filters-88x")
+    assert results._accuracy(filters) == "99.29 [99.12, 99.46]"
+    text = (data.HOME.parent / "README.md").read_text()
+    for numbers in ("1.69 [1.53, 1.87]", "2.19 [1.90, 2.51]", "1.49 [1.39, 1.61]", "0.41 [0.27, 0.61]"):
+        assert numbers in text
+
+
+def said(found):
+    return f"{found.mean:.2f} [{found.low:.2f}, {found.high:.2f}]"
