@@ -151,7 +151,8 @@ def pareto(
         ticks = [tick for tick in ticks if low <= tick <= high]
         axes.set_xticks(ticks, [f"{tick / 1e3:g}" for tick in ticks])
         axes.minorticks_off()
-        axes.legend(loc="lower right")
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(loc="lower right")
     row[0].set_ylabel("test accuracy minus dense, points")
     return figure
 
