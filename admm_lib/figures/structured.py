@@ -76,7 +76,7 @@ def break_even(
     axes = figure.subplots()
     axes.axhspan(found.low, found.high, color=COLORS["element"], alpha=0.15, lw=0)
     axes.axhline(found.mean, color=COLORS["element"])
-    axes.text(0.75, found.mean, what, color=COLORS["element"], va="bottom")
+    axes.text(0.75, found.low, what, color=COLORS["element"], va="top")
     styles = ("-", "--", ":", "-.")
     for (name, points), style in zip(needed.items(), cycle(styles), strict=False):
         bits, ratios = zip(*points, strict=True)

@@ -1,11 +1,12 @@
 """Published claims: the file, the rule that finds the records answering one, and the tables of both."""
 
+import math
 import re
 from collections import Counter
 
 import pytest
 
-from admm_lib import claims, data, equal_accuracy, records, results
+from admm_lib import claims, data, equal_accuracy, records, results, times
 from admm_lib.claims import Claim
 from admm_lib.recipes import prunes, quantizes, structured
 from admm_lib.recipes import steps as steps_of
@@ -527,6 +528,21 @@ def test_what_the_readme_says_of_structure():
     text = (data.HOME.parent / "README.md").read_text()
     for numbers in ("1.69 [1.53, 1.87]", "2.19 [1.90, 2.51]", "1.49 [1.39, 1.61]", "0.41 [0.27, 0.61]"):
         assert numbers in text
+
+
+def test_what_the_readme_says_of_times():
+    least, shrunk = [], {}
+    for network, by, fewer in (("lenet5", "filter", 112.8), ("resnet20", "channel", 1.9)):
+        found = times.read(network)
+        sparse = [row for row in found["rows"] if row["way"] in ("CSR", "BSR") and row["batch"] == 256]
+        least.append(min(row["over_dense"] for row in sparse))
+        for way in ("shrunk", "shrunk, ONNX Runtime"):
+            shrunk[network, way] = times.nearest(found, by, fewer, 256, 1)[way]["over_dense"]
+        assert max(row["threads"] for row in sparse) == 2
+        for way in ("CSR", "BSR"):
+            assert times.wins_from(found, {"CSR": "element", "BSR": "block"}[way], way, 1, 1) == math.inf
+    assert min(least) > 2.99
+    assert [round(each, 2) for each in shrunk.values()] == [0.28, 0.09, 0.77, 0.36]
 
 
 def said(found):

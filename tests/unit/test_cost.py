@@ -80,8 +80,8 @@ def test_positions_are_counted_by_groups():
     assert cost.positions(torch.zeros(5, 5)) == cost.positions(torch.ones(5, 5)) == 0
     pairs = al.Sparse(keep=1, by="n:m", group=4).project(torch.arange(1.0, 25).reshape(2, 12))
     assert cost.positions(pairs, "n:m", 4) == pytest.approx(6 * math.log2(4))
-    edge = al.Sparse(keep=1, by="n:m", group=4).project(torch.arange(1.0, 16).reshape(3, 5))
-    assert cost.positions(edge, "n:m", 4) == pytest.approx(3 * math.log2(4))  # the fifth stands alone
+    edge = al.Sparse(keep=1, by="n:m", group=4).project(torch.arange(1.0, 22).reshape(3, 7))
+    assert cost.positions(edge, "n:m", 4) == pytest.approx(3 * (math.log2(4) + math.log2(3)))
     for by, group in (("block", None), ("block", (2,)), ("n:m", None), ("element", 3)):
         with pytest.raises(ValueError, match="group"):
             cost.positions(weight, by, group)

@@ -29,6 +29,12 @@ def test_share_and_error_are_the_integrals(tau, times):
     assert laplace.pruning_error(beta, tau) == pytest.approx(error, rel=1e-6)
 
 
+@pytest.mark.parametrize("times", [1e-3, 5e-3, 0.00999, 0.0101])
+def test_the_error_is_right_on_both_sides_of_the_change_of_formula(times):
+    error, _ = integrate.quad(lambda w: w * w * math.exp(-w), 0, times, epsabs=0, epsrel=1e-12)
+    assert laplace.pruning_error(times, 1.0) == pytest.approx(error, rel=3e-7)
+
+
 def test_share_and_error_are_what_draws_have():
     weights = np.random.default_rng(0).laplace(scale=0.3, size=2_000_000)
     for beta in (0.05, 0.3, 1.5):
