@@ -65,18 +65,20 @@ def loss_by_ratio(
 
 @styled
 def break_even(
-    needed: Mapping[str, Sequence[tuple[float, float]]], found: Interval, what: str, most: float = 8
+    needed: Mapping[str, Sequence[tuple[float, float]]], found: Mapping[str, Interval], most: float = 8
 ) -> Figure:
     """How many times fewer weights pay for their positions, by the bits of a value; and what was found.
 
-    `needed` has a curve of (bits of a value, ratio) for each way to write positions; `found` is a band. Where
-    a curve lies below the band, single weights take fewer bits; where it lies above, groups do.
+    `needed` has a curve of (bits of a value, ratio) for each way to write positions; `found` has a band for
+    each network. Where a curve lies below a band, single weights take fewer bits; where above, groups do.
     """
     figure = new_figure(7.5, 3.3)
     axes = figure.subplots()
-    axes.axhspan(found.low, found.high, color=COLORS["element"], alpha=0.15, lw=0)
-    axes.axhline(found.mean, color=COLORS["element"])
-    axes.text(0.75, found.low, what, color=COLORS["element"], va="top")
+    beside = {"transform": axes.get_yaxis_transform(), "color": COLORS["element"], "va": "center"}
+    for network, each in found.items():
+        axes.axhspan(each.low, each.high, color=COLORS["element"], alpha=0.15, lw=0)
+        axes.axhline(each.mean, color=COLORS["element"], lw=1.2)
+        axes.text(1.01, each.mean, network, fontsize=8.5, **beside)
     styles = ("-", "--", ":", "-.")
     for (name, points), style in zip(needed.items(), cycle(styles), strict=False):
         bits, ratios = zip(*points, strict=True)
@@ -210,7 +212,8 @@ def one_view(mask: np.ndarray, shares: Mapping[str, float], by: str) -> Figure:
         end = max(share, 1e-3), bar.get_y() + bar.get_height() / 2
         right.annotate(f"{share:.3g}", end, (3, 0), textcoords="offset points", va="center", fontsize=8.5)
     right.axvline(1, color=COLORS["dense"], lw=1.2)
-    right.set(xscale="log", xlim=(1e-3, 30), ylim=(len(shares) - 0.4, -0.6), xlabel="over the dense network")
+    right.set(xscale="log", xlim=(1e-3, 30), ylim=(len(shares) - 0.4, -0.6))
+    right.set_xlabel("whole network, over the dense one")
     right.set_yticks(range(len(shares)), list(shares))
     right.minorticks_off()
     right.tick_params(axis="y", length=0)

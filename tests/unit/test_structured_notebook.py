@@ -45,13 +45,15 @@ def test_losses_are_curves_over_the_ratio_with_their_intervals():
 
 def test_the_break_even_is_lines_over_a_band():
     needed = {"3 bits": [(1, 4.0), (8, 1.375)], "9 bits": [(1, 10.0), (8, 2.125)]}
-    (axes,) = figures.break_even(needed, Interval(2.4, 1.9, 3.0, 3), "found").axes
-    (band,) = axes.patches
+    found = {"one": Interval(2.4, 1.9, 3.0, 3), "other": Interval(1.6, 1.5, 1.7, 3)}
+    (axes,) = figures.break_even(needed, found).axes
+    band, below = axes.patches
     assert (band.get_y(), band.get_height()) == (1.9, pytest.approx(1.1))
+    assert (below.get_y(), below.get_height()) == (1.5, pytest.approx(0.2))
     curves = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
     assert curves["3 bits"] == [[1, 4], [8, 1.375]]
     assert curves["9 bits"] == [[1, 10], [8, 2.125]]
-    assert [text.get_text() for text in axes.texts] == ["found"]
+    assert [text.get_text() for text in axes.texts] == ["one", "other"]
 
 
 def test_times_are_over_those_of_the_dense_network():
