@@ -73,13 +73,12 @@ def by_laplace(model: nn.Module, ratio: float, error: laplace.Error = "relative"
     weights = prunable(model)
     fits = {name: laplace.fit(weight) for name, weight in weights.items()}
     sizes = {name: each.count for name, each in fits.items()}
-    total = Sparse(ratio=ratio).budget(sum(weight.numel() for weight in weights.values()))
-    left = min(total, sum(sizes.values()))
-    if 0 < left < sum(sizes.values()):
-        betas = laplace.thresholds(fits, 1 - left / sum(sizes.values()), error)
-        shares = {name: each.count * math.exp(-betas[name] / each.tau) for name, each in fits.items()}
-        return _sets(_fill(left, shares, sizes), ratio)
-    return _sets(sizes if left else dict.fromkeys(sizes, 0), ratio)
+    total, there = Sparse(ratio=ratio).budget(sum(w.numel() for w in weights.values())), sum(sizes.values())
+    if total == 0 or total >= there:
+        return _sets(sizes if total else dict.fromkeys(sizes, 0), ratio)
+    betas = laplace.thresholds(fits, 1 - total / there, error)
+    shares = {name: each.count * math.exp(-betas[name] / each.tau) for name, each in fits.items()}
+    return _sets(_fill(total, shares, sizes), ratio)
 
 
 def together(model: nn.Module, ratio: float) -> dict[tuple[str, ...], Sparse]:
