@@ -3,7 +3,6 @@
 What is recorded is paired by seed: a dense network, and those that two ways of pruning made of it.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -122,23 +121,17 @@ def _networks(
     return {kind: model.eval() for kind, model in found.items()}
 
 
-def record(network: str, report: Report = pipelines.silent, folder: Path | None = None) -> Path:
+def record(network: str, report: Report = pipelines.silent) -> Path:
     """Measure, and write data/generalization/NETWORK.json; returns its path."""
     rows = list(measure(network, report))
-    path = (folder or FOLDER) / f"{network}.json"
     other, names = COMPARED[network]
     found = {"network": network, "records": names, "other": other, "images": IMAGES}
-    text = json.dumps(found | {"provenance": records.provenance(), "rows": rows}, indent=0)
-    records.write_atomically(path, text + "\n")
-    return path
+    return records.write_measured(FOLDER / f"{network}.json", found, rows)
 
 
 def read(network: str) -> dict[str, Any]:
     """What `record` wrote. FileNotFoundError, with the command, where there is none."""
-    path = FOLDER / f"{network}.json"
-    if not path.exists():
-        raise FileNotFoundError(f"nothing is recorded of {network}: `admm generalization {network}`")
-    return json.loads(path.read_text())
+    return records.read_measured(FOLDER / f"{network}.json", f"admm generalization {network}")
 
 
 def accuracies(found: Mapping[str, Any], network: str, change: str, size: float | None = None) -> list[float]:

@@ -145,6 +145,19 @@ def write_atomically(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
+def write_measured(path: Path, found: dict[str, Any], rows: list[dict[str, Any]]) -> Path:
+    """Write what was measured, with its provenance; returns the path."""
+    write_atomically(path, json.dumps(found | {"provenance": provenance(), "rows": rows}, indent=0) + "\n")
+    return path
+
+
+def read_measured(path: Path, command: str) -> dict[str, Any]:
+    """What `write_measured` wrote. FileNotFoundError, with the command that measures it, for no such file."""
+    if not path.exists():
+        raise FileNotFoundError(f"there is no {path.parent.name}/{path.name}: measure it with `{command}`")
+    return json.loads(path.read_text())
+
+
 def provenance() -> dict[str, Any]:
     """What a number depends on besides recipe and seed: versions, threads, device, commit."""
     return {

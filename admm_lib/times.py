@@ -5,7 +5,6 @@ and not trained. Each is run dense, with sparse matrices, physically shrunk, and
 """
 
 import copy
-import json
 import math
 import platform
 import statistics
@@ -124,25 +123,16 @@ def _row(way: str, spent: list[float], dense: list[float]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def record(
-    network: str, report: Report = lambda line: None, folder: Path | None = None, rounds: int = 15,
-    **more: Any,
-) -> Path:  # fmt: skip
+def record(network: str, report: Report = lambda line: None, rounds: int = 15) -> Path:
     """Measure, and write data/times/NETWORK.json with what the numbers depend on; returns its path."""
-    rows = list(measure(network, report=report, rounds=rounds, **more))
-    path = (folder or FOLDER) / f"{network}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    found = {"network": network, "cpu": cpu(), "rounds": rounds, "provenance": records.provenance()}
-    records.write_atomically(path, json.dumps(found | {"rows": rows}, indent=0) + "\n")
-    return path
+    rows = list(measure(network, report=report, rounds=rounds))
+    found = {"network": network, "cpu": cpu(), "rounds": rounds}
+    return records.write_measured(FOLDER / f"{network}.json", found, rows)
 
 
 def read(network: str) -> dict[str, Any]:
     """What `record` wrote. FileNotFoundError, with the command, where there is none."""
-    path = FOLDER / f"{network}.json"
-    if not path.exists():
-        raise FileNotFoundError(f"there are no times of {network}: measure them with `admm times {network}`")
-    return json.loads(path.read_text())
+    return records.read_measured(FOLDER / f"{network}.json", f"admm times {network}")
 
 
 def nearest(found: dict[str, Any], by: str, ratio: float, batch: int, threads: int) -> dict[str, dict]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import cycle
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
@@ -45,13 +46,7 @@ def loss_by_ratio(
                 1, -level, f" −{level:g}", transform=axes.get_yaxis_transform(), va="center", fontsize=8.5
             )
         for by, points in arms.items():
-            ratios, found = zip(*sorted(points, key=lambda point: point[0]), strict=True)
-            means = [each.mean for each in found]
-            spread = [[each.mean - each.low for each in found], [each.high - each.mean for each in found]]
-            axes.errorbar(
-                ratios, means, spread, color=COLORS[by], marker=MARKERS[by], ls=LINES[by],
-                label=names[by], elinewidth=1, capsize=2.5,
-            )  # fmt: skip
+            _with_intervals(axes, points, by, names[by])
         axes.set_xscale("log")
         low, high = axes.get_xlim()
         ticks = [tick for tick in (1, 2, 3, 4, 6, 10, 20, 40, 80, 160, 320, 640) if low <= tick <= high]
@@ -61,6 +56,17 @@ def loss_by_ratio(
         axes.legend(loc="lower left")
     row[0].set_ylabel("test accuracy minus dense, points")
     return figure
+
+
+def _with_intervals(axes: Axes, points: Sequence[tuple[float, Interval]], kind: str, label: str) -> None:
+    """A line through means, with their intervals, in the style of its kind."""
+    places, found = zip(*sorted(points, key=lambda point: point[0]), strict=True)
+    means = [each.mean for each in found]
+    spread = [[each.mean - each.low for each in found], [each.high - each.mean for each in found]]
+    axes.errorbar(
+        places, means, spread, color=COLORS[kind], marker=MARKERS[kind], ls=LINES[kind], label=label,
+        elinewidth=1, capsize=2.5,
+    )  # fmt: skip
 
 
 @styled
@@ -181,13 +187,7 @@ def changes(
         axes.axis("off")
     for axes, (title, lines) in zip(grid.flat, panes.items(), strict=False):
         for kind, points in lines.items():
-            sizes, found = zip(*points, strict=True)
-            means = [each.mean for each in found]
-            spread = [[each.mean - each.low for each in found], [each.high - each.mean for each in found]]
-            axes.errorbar(
-                sizes, means, spread, color=COLORS[kind], marker=MARKERS[kind], ls=LINES[kind],
-                label=names[kind], elinewidth=1, capsize=2,
-            )  # fmt: skip
+            _with_intervals(axes, points, kind, names[kind])
         axes.set(title=title, ylim=(0, 103))
     for axes in grid[:, 0]:
         axes.set_ylabel("right (%)")

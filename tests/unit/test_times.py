@@ -56,7 +56,7 @@ def test_an_unknown_network_is_refused():
 
 def test_what_is_recorded_is_read(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(times, "FOLDER", tmp_path / "times")
-    with pytest.raises(FileNotFoundError, match="measure them with `admm times lenet300`"):
+    with pytest.raises(FileNotFoundError, match=r"lenet300\.json: measure it with `admm times lenet300`"):
         times.read("lenet300")
     rows = [{"by": "element", "ratio": 4.0}]
     asked = []
