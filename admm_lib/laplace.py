@@ -1,47 +1,60 @@
 r"""Pruning and quantization errors of weights that follow a Laplace distribution, in closed form.
 
-p(w) = exp(-|w| / tau) / (2 tau), with tau = mean |w|. Source of the idea to solve for all layers at once from
-such formulas: OPQ, 2205.11141; the formulas below are derived here, since that paper's own were not read.
+p(w) = exp(-|w| / tau) / (2 tau), with tau = mean |w|. Three numbers of each layer then say what pruning at a
+threshold and quantizing by a step will cost, and the best thresholds and steps of all layers follow at once.
+Source of that idea: OPQ, 2205.11141; the formulas below are derived here, since that paper's own were not
+read.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from scipy import optimize
 from torch import Tensor
 
-Error = Literal["weight", "layer", "relative"]
-ERRORS: tuple[Error, ...] = ("weight", "layer", "relative")
+Error = Literal["weight", "layer", "relative", "remaining"]
+ERRORS: tuple[Error, ...] = ("weight", "layer", "relative", "remaining")
+CHUNK = 1 << 18  # weights that are looked at together: they stay in the processor's cache
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A layer's weights as a Laplace distribution: how many, their scale tau, and how far from it they are.
-
-    `distance` is that of Kolmogorov and Smirnov, max |F(|w|) - (1 - exp(-|w| / tau))|: 0 is a perfect fit.
-    """
+    """A layer's weights as a Laplace distribution: how many, their scale tau, and the largest |w|."""
 
     count: int
     tau: float
-    distance: float
+    largest: float
 
 
 def fit(weight: Tensor) -> Fit:
     """The distribution of largest likelihood: tau = mean |w|, zeros left out, since they were pruned.
 
-    One pass and a sort. Raises ValueError for weights that are all zero, or not finite.
+    One pass over the weights. Raises ValueError for weights that are all zero, or not finite.
+    """
+    count, total, largest = 0, 0.0, 0.0
+    for chunk in weight.detach().reshape(-1).split(CHUNK):
+        magnitudes = chunk.abs()
+        count += int(magnitudes.count_nonzero())
+        total += magnitudes.sum(dtype=torch.float64 if magnitudes.dtype != torch.float32 else None).item()
+        largest = max(largest, magnitudes.max().item())
+    if not (count and math.isfinite(total) and math.isfinite(largest)):
+        raise ValueError("a fit needs nonzero weights, and finite ones")
+    return Fit(count, total / count, largest)
+
+
+def distance(weight: Tensor, found: Fit) -> float:
+    """How far weights are from their fit: max |F(|w|) - (1 - exp(-|w| / tau))|, zeros left out.
+
+    The distance of Kolmogorov and Smirnov: 0 is a perfect fit, 1 the farthest. O(n log n).
     """
     magnitudes = weight.detach().abs().double().reshape(-1)
-    if not bool(magnitudes.isfinite().all() and magnitudes.any()):
-        raise ValueError("a fit needs nonzero weights, and finite ones")
     magnitudes = magnitudes[magnitudes > 0].sort().values
-    tau = magnitudes.mean().item()
-    below = -torch.expm1(-magnitudes / tau)
+    below = -torch.expm1(-magnitudes / found.tau)
     steps = torch.arange(len(magnitudes) + 1, dtype=torch.float64, device=below.device) / len(magnitudes)
-    apart = torch.maximum((steps[1:] - below).abs(), (steps[:-1] - below).abs())
-    return Fit(len(magnitudes), tau, apart.max().item())
+    return torch.maximum((steps[1:] - below).abs(), (steps[:-1] - below).abs()).max().item()
 
 
 def pruned_share(beta: float, tau: float) -> float:
@@ -61,6 +74,38 @@ def pruning_error(beta: float, tau: float) -> float:
     return 2 * tau**2 - (beta**2 + 2 * beta * tau + 2 * tau**2) * math.exp(-beta / tau)
 
 
+def quantization_error(step: float, tau: float) -> float:
+    r"""The expected squared error of a kept weight that is taken to the middle of its cell, `step` wide.
+
+    With e(beta) the pruning error, q = exp(-step / tau), and the cells beginning at the threshold:
+
+        (e(step) - step (tau - (step + tau) q) + step^2 (1 - q) / 4) / (1 - q),
+
+    the same in every cell, since what is left of an exponential beyond any point is that exponential again.
+    For step << tau it is step^2 / 12, which is returned below tau / 100, where it is right to 2e-6.
+    """
+    if step < tau / 100:
+        return step**2 / 12
+    q = math.exp(-step / tau)
+    first = tau - (step + tau) * q
+    return (pruning_error(step, tau) - step * first + step**2 * (1 - q) / 4) / (1 - q)
+
+
+def label_bits(step: float, tau: float) -> float:
+    """The entropy, in bits, of a kept weight's sign and cell: 1 + H2(q) / (1 - q), q = exp(-step / tau).
+
+    H2(q) = -q log2 q - (1 - q) log2 (1 - q). The cell's number is geometric, and finite in mean: no largest
+    weight is assumed.
+    """
+    q = math.exp(-step / tau)
+    return 1 + _entropy(q) / -math.expm1(-step / tau)
+
+
+def position_bits(beta: float, tau: float) -> float:
+    """The entropy of whether a weight is kept, in bits a weight: H2(exp(-beta / tau))."""
+    return _entropy(math.exp(-beta / tau))
+
+
 def thresholds(fits: Mapping[str, Fit], sparsity: float, error: Error = "relative") -> dict[str, float]:
     r"""The thresholds beta_i of all layers that prune a share `sparsity` of all weights with the least error.
 
@@ -68,23 +113,18 @@ def thresholds(fits: Mapping[str, Fit], sparsity: float, error: Error = "relativ
     derivatives of the Lagrangian to zero, exp(-beta_i / tau_i) / tau_i cancels, and a_i beta_i^2 = lambda N_i
     is left; lambda by bisection. Weightings: a_i = N_i, the squared error of all weights, "weight", has one
     threshold for all layers; a_i = 1, the mean error of each layer, "layer"; a_i = 1 / (2 tau_i^2), that over
-    the layer's mean square, "relative". Raises ValueError for a sparsity outside 0 to 1, both excluded, an
-    unknown error, and no layer.
+    the layer's mean square, "relative". "remaining" minimizes the sum of -log (1 - e_i / (2 tau_i^2))
+    instead, so that no layer's remaining share goes to zero: a_i is 1 / (2 tau_i^2 - e_i). Raises ValueError
+    for a sparsity outside 0 to 1, both excluded, an unknown error, and no layer.
     """
-    if not fits:
-        raise ValueError("there is no layer to find a threshold for")
+    _check(fits, error)
     if not 0 < sparsity < 1:
         raise ValueError(f"sparsity is a share above 0 and below 1, but is {sparsity!r}")
-    if error not in ERRORS:
-        raise ValueError(f"error must be one of {', '.join(ERRORS)}, but is {error!r}")
     total = sum(each.count for each in fits.values())
-    slope = {}  # beta_i = slope_i sqrt(lambda)
-    for name, each in fits.items():
-        weighting = {"weight": each.count, "layer": 1.0, "relative": 1 / (2 * each.tau**2)}[error]
-        slope[name] = math.sqrt(each.count / weighting)
+    at = {name: _threshold(each, error) for name, each in fits.items()}
 
     def pruned(root: float) -> float:
-        parts = (each.count * pruned_share(root * slope[name], each.tau) for name, each in fits.items())
+        parts = (each.count * pruned_share(at[name](root), each.tau) for name, each in fits.items())
         return sum(parts) / total
 
     low, high = 0.0, 1.0
@@ -92,4 +132,90 @@ def thresholds(fits: Mapping[str, Fit], sparsity: float, error: Error = "relativ
         low, high = high, 2 * high
     while (middle := (low + high) / 2) not in (low, high):  # until doubles are next to each other
         low, high = (middle, high) if pruned(middle) < sparsity else (low, middle)
-    return {name: high * slope[name] for name in fits}
+    return {name: at[name](high) for name in fits}
+
+
+def steps(
+    fits: Mapping[str, Fit], betas: Mapping[str, float], bits: float, error: Error = "relative"
+) -> dict[str, float]:
+    r"""The steps Delta_i of all layers with the least error, at `bits` a kept weight on average.
+
+    Minimizes sum_i a_i (n_i / N_i) Delta_i^2 / 12, n_i = N_i exp(-beta_i / tau_i), subject to sum_i n_i
+    log2 (2 R_i / Delta_i) = bits sum_i n_i, where R_i is the largest weight: 2 R_i / Delta_i levels reach it,
+    on both sides of zero. The Lagrangian leaves a_i Delta_i^2 = lambda N_i, **as for the thresholds**: all
+    layers have the same ratio Delta_i / beta_i ("remaining" takes a_i as the thresholds left it). lambda is
+    then found in closed form. A level for each sign is the least: a step is at most R_i. Raises ValueError as
+    `thresholds`, and for bits below 1.
+    """
+    _check(fits, error)
+    if not bits >= 1:
+        raise ValueError(f"bits is 1, the sign, or more, but is {bits!r}")
+    slope = {name: 1 / math.sqrt(_weighting(each, betas[name], error)) for name, each in fits.items()}
+    kept = {name: each.count * math.exp(-betas[name] / each.tau) for name, each in fits.items()}
+    free, full = set(fits), set[str]()  # layers of one level each way have their one bit, and leave the rest
+    while free:
+        spent = bits * sum(kept.values()) - sum(kept[name] for name in full)
+        wanted = sum(kept[name] * math.log2(2 * fits[name].largest / slope[name]) for name in free)
+        scale = 2 ** ((wanted - spent) / sum(kept[name] for name in free))
+        over = {name for name in free if scale * slope[name] > fits[name].largest * (1 + 1e-12)}
+        if not over:
+            break
+        free, full = free - over, full | over
+    return {name: scale * slope[name] if name in free else fits[name].largest for name in fits}
+
+
+def widths(fits: Mapping[str, Fit], found: Mapping[str, float]) -> dict[str, int]:
+    """The whole bits a label needs where steps are `found`: 1 + ceil(log2(R_i / Delta_i)), from 1 to 8."""
+    exact = {name: math.log2(fits[name].largest / step) for name, step in found.items()}
+    return {name: min(8, 1 + max(0, math.ceil(each - 1e-9))) for name, each in exact.items()}
+
+
+def _check(fits: Mapping[str, Fit], error: str) -> None:
+    if not fits:
+        raise ValueError("there is no layer to find a threshold for")
+    if error not in ERRORS:
+        raise ValueError(f"error must be one of {', '.join(ERRORS)}, but is {error!r}")
+
+
+def _weighting(each: Fit, beta: float, error: Error) -> float:
+    """a_i / N_i of a layer."""
+    mean = 2 * each.tau**2
+    left = (beta**2 + 2 * beta * each.tau + mean) * math.exp(-beta / each.tau)  # mean - e(beta)
+    return {
+        "weight": 1.0,
+        "layer": 1 / each.count,
+        "relative": 1 / (mean * each.count),
+        "remaining": 1 / (left * each.count),
+    }[error]
+
+
+def _threshold(each: Fit, error: Error) -> Callable[[float], float]:
+    r"""A layer's threshold as a function of sqrt(lambda).
+
+    Where a_i is constant they are proportional. For "remaining", with u = beta / tau, it solves
+    u^2 exp(u) / (u^2 + 2 u + 2) = lambda N_i: tau has no part in how much a layer keeps.
+    """
+    if error != "remaining":
+        slope = 1 / math.sqrt(_weighting(each, 0.0, error))
+        return lambda root: root * slope
+    return lambda root: each.tau * _solved(root**2 * each.count)
+
+
+def _solved(value: float) -> float:
+    """The u at which log(u^2 exp(u) / (u^2 + 2 u + 2)), which rises with u, is log(value)."""
+    if value == 0:
+        return 0.0
+    goal = math.log(value)
+
+    def above(log_u: float) -> float:
+        u = math.exp(log_u)
+        return 2 * log_u + u - math.log(u * u + 2 * u + 2) - goal
+
+    return math.exp(optimize.brentq(above, min(goal, 0.0) / 2 - 2, math.log(max(goal, 0.0) + 3), xtol=1e-14))
+
+
+def _entropy(share: float) -> float:
+    """H2, in bits."""
+    if not 0 < share < 1:
+        return 0.0
+    return -share * math.log2(share) - (1 - share) * math.log2(1 - share)

@@ -141,7 +141,8 @@ class StraightThrough(nn.Module):
     """The network computes with projected weights, and the gradient goes to the free ones as if it had not.
 
     `project` finds the values; between two searches, `every` steps of training apart, each weight goes to
-    the nearest of those found last. Zeros stay zero. Source: the straight-through estimator of 1308.3432.
+    the nearest of those found last; with every=0, always of those found at first. Zeros stay zero. Source:
+    the straight-through estimator of 1308.3432.
     """
 
     def __init__(self, weight: Tensor, project: Callable[[Tensor], Tensor], every: int = 100) -> None:
@@ -158,7 +159,7 @@ class StraightThrough(nn.Module):
         free = original.detach()
         if self.training and torch.is_grad_enabled():
             self.steps += 1
-            if self.steps % self.every == 0:
+            if self.every and self.steps % self.every == 0:
                 self.levels = self._found(free)
         nearest = torch.where(self.mask, nearest_level(free, self.levels), 0)
         return nearest + (original - free)  # the second term is zero, and carries the gradient

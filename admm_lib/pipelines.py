@@ -1,7 +1,7 @@
 """Full runs as short compositions of the library, driven by a recipe: data/recipes/NAME.yaml."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from . import codec, data, files, models, recipes, records, stages, storage
+from .allocation import levels_of
 from .evaluation import evaluate
 from .low_rank import factored
 from .names import resolve
@@ -88,7 +89,7 @@ def record_run(
     if recipes.prunes(recipe) and not runs_in_turn(model):
         model = clear_unread(model, images.val.inputs[:2])
     elif recipes.prunes(recipe) and recipes.quantizes(recipe):
-        _pack(model, recipe)
+        _pack(model, recipe, trained[-1].origin.get("bits", {}))
     if ranks := recipes.ranks(recipe):
         model = factored(model, ranks)
     place = home or data.HOME
@@ -129,12 +130,13 @@ def record_run(
 
 
 @torch.no_grad()
-def _pack(model: nn.Sequential, recipe: Recipe) -> None:
+def _pack(model: nn.Sequential, recipe: Recipe, bits: Mapping[str, int]) -> None:
     """Live units first; biases that took up a constant on the way are projected onto their sets again."""
     pack(model)
     last = {}  # a later step's set for a layer takes the place of an earlier one
     for step in recipes.steps(recipe):
         last |= recipes.given_sets(step)
+    last |= levels_of(bits)
     for name, each in last.items():
         tensor = getattr(*resolve(model, name))
         tensor.copy_(each.project(tensor))

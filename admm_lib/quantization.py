@@ -9,6 +9,7 @@ each filter (each output) by itself. What is in a set already is left as it is, 
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -19,19 +20,22 @@ from . import kmeans, levels, parametrizations
 
 
 class _Grain(NamedTuple):
-    """What a dtype can hold: significant bits, and its smallest and largest number, on some scale."""
+    """What a dtype can hold: significant bits, and its smallest and largest number, on the scale of weights
+    divided by 2^exponent.
+    """
 
     digits: int
     least: float
     most: float
+    exponent: int
 
     @classmethod
     def of(cls, dtype: torch.dtype, exponent: int) -> "_Grain":
-        """On the scale of weights divided by 2^exponent."""
+        """That of a dtype, on that scale."""
         info = torch.finfo(dtype)
         digits = 1 - round(math.log2(info.eps))
         most = math.ldexp(info.max, -exponent) if exponent > 0 else math.inf
-        return cls(digits, math.ldexp(info.tiny * info.eps, -exponent), most)
+        return cls(digits, math.ldexp(info.tiny * info.eps, -exponent), most, exponent)
 
     def step(self, q: float, largest: int, most: int) -> float:
         """The number closest to q, of up to `most` digits, whose multiples up to `largest` are all exact."""
@@ -125,25 +129,32 @@ class Levels(_FewValues):
     The projection finds q > 0 with the least squared error (`levels.best_step`, which says how surely),
     rounded so that all levels are exact in the weight's dtype (in float32 to one part in 2^(25-bits), in
     bfloat16 only in 2^(9-bits)), and takes each weight to its nearest level, from halfway to the one nearer
-    to zero. With `digits`, q has that many significant bits at most, which makes a file shorter. Raises
-    ValueError for bits outside 1 to 8, digits outside 1 to 24 and an unknown `per`. Source: 1811.01907,
-    Section 3; no level is zero, because zeros are what pruning made.
+    to zero. With `digits`, q has that many significant bits at most, which makes a file shorter. With `step`,
+    q is that, rounded so, and not looked for. Raises ValueError for bits outside 1 to 8, digits outside 1 to
+    24, a step that is not positive and finite, and an unknown `per`. Source: 1811.01907, Section 3; no level
+    is zero, because zeros are what pruning made.
     """
 
     bits: int
     per: str = "layer"
     digits: int = 24
+    step: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if type(self.digits) is not int or not 1 <= self.digits <= 24:
             raise ValueError(f"digits is a whole number from 1 to 24, but is {self.digits!r}")
+        if self.step is not None and not (isinstance(self.step, Real) and 0 < self.step < math.inf):
+            raise ValueError(f"step is a positive number, but is {self.step!r}")
 
     def _snap(self, values: np.ndarray, grain: _Grain) -> np.ndarray:
         m, count = np.abs(values), 2 ** (self.bits - 1)
-        if levels.are_multiples(m, count, self.digits if self.digits < 24 else None):
+        if self.step is not None:
+            q = grain.step(math.ldexp(self.step, -grain.exponent), count, self.digits)
+        elif levels.are_multiples(m, count, self.digits if self.digits < 24 else None):
             return values
-        q = grain.step(levels.best_step(m, count), count, self.digits)
+        else:
+            q = grain.step(levels.best_step(m, count), count, self.digits)
         labels = np.clip(np.ceil(m / q - 0.5), 1, count)
         if q * labels.max() > grain.most:  # rounded up, beyond the dtype's largest number
             labels = np.minimum(labels, grain.most // q)

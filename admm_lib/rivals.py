@@ -99,8 +99,8 @@ def _nearest_share(distance: Tensor, nearest: Tensor, frozen: Tensor, share: flo
 def straight_through(model: nn.Module, sets: Mapping[str, Constraint], every: int = 100) -> None:
     """Let the layers train through their projection; see `parametrizations.StraightThrough`. In place.
 
-    `bake(model)` ends it with the projected weights. Raises ValueError, before any change, for an unknown
-    layer, a set that prunes, and a set per channel.
+    `bake(model)` ends it with the projected weights. With every=0 the values are held as first found. Raises
+    ValueError, before any change, for an unknown layer, a set that prunes, and a set per channel.
     """
     for owner, each in _owned(model, sets):
         weight = getattr(*owner).detach().clone()

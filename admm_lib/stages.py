@@ -2,18 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
 from torch import nn
 
-from . import data, files, groups, models, recipes, records
+from . import byte_budget, data, groups, models, recipes, records, stage_files
 from .admm import ADMM, Key
 from .allocation import prunable
 from .constraints import Constraint, Sparse
@@ -22,6 +20,7 @@ from .intersection import Both
 from .models import with_dropout
 from .names import resolve
 from .parametrizations import Mask, bake, hold, original
+from .quantization import Levels
 from .recipes import Recipe
 from .rivals import SHARES, HardThresholding, freeze_nearest, straight_through
 from .schedules import geometric
@@ -66,7 +65,8 @@ def of_step(recipe: Recipe, step: dict[str, dict]) -> list[Stage]:
     """
     shared = _shared(recipe) | ({"distill": recipe["distill"]} if "distill" in recipe else {})
     shared |= {name: step[name] for name in recipes.BUDGETS if name in step}
-    if "finish" in recipe and "sets" in step:
+    sized = recipes.for_bytes(step)
+    if "finish" in recipe and ("sets" in step or sized):
         open_end = {"finish": recipe["finish"]}  # what comes next, so that nothing is projected before
         first = Stage("admm", shared | step["admm"] | open_end)
         return [first, Stage(recipe["finish"], shared | step["retrain"])]
@@ -77,6 +77,7 @@ def of_step(recipe: Recipe, step: dict[str, dict]) -> list[Stage]:
         ]
     epochs = step["admm"]["epochs"] + step["retrain"]["epochs"]
     name = "snap" if recipe["method"] == "magnitude" and "sets" in step else recipe["method"]
+    name = "straight-through" if recipe["method"] == "magnitude" and sized else name
     return [Stage(name, {**shared, **step["retrain"], "epochs": epochs})]
 
 
@@ -117,52 +118,39 @@ class Runner:
                 network.load_state_dict(path[-1].network.state_dict())
             unfinished = file.with_suffix(".unfinished")
             provenance = records.provenance()
-            commits = _started(file.with_suffix(".commits"), provenance["commit"])
-            history = self._run(path, stage, network, unfinished)
+            commits = stage_files.started(file.with_suffix(".commits"), provenance["commit"])
+            history, levels = self._run(path, stage, network, unfinished)
             origin = {
                 "seconds": round(sum(epoch.seconds for epoch in history), 1),
                 "commit": ", ".join(commits),
                 "provenance": provenance,
                 "loss": [round(epoch.loss, 5) for epoch in history],
                 "val_accuracy": [round(epoch.val_accuracy, 2) for epoch in history],
+                **({"bits": {name: each.bits for name, each in levels.items()}} if levels else {}),
             }
-            _keep(network, file, origin)
+            stage_files.keep(network, file, origin)
             for part in self.folder.glob(f"{unfinished.name}*"):
                 part.unlink(missing_ok=True)
             file.with_suffix(".commits").unlink(missing_ok=True)  # another run may have shared the stage
-        return Done(stage, *_kept(file, self.model))
+        return Done(stage, *stage_files.kept(file, self.model))
 
     def _teacher(self, dense: Done, temperature: float, weight: float) -> Teacher:
         if dense not in self.teachers:
             self.teachers[dense] = Teacher(dense.network, temperature, weight, remember=True)
         return self.teachers[dense]
 
-    def _run(self, path: list[Done], stage: Stage, network: nn.Module, unfinished: Path) -> list[Epoch]:
+    def _run(
+        self, path: list[Done], stage: Stage, network: nn.Module, unfinished: Path
+    ) -> tuple[list[Epoch], dict[str, Levels]]:
         """One stage, on `network`, in place; what was pruned before stays so (masked ADMM), and layers
-        quantized before keep their pattern.
+        quantized before keep their pattern. Returns the epochs, and the levels that were planned for a file.
         """
-        settings, admm, trained = stage.settings, None, network
+        settings, plan = stage.settings, None
+        if recipes.for_bytes(settings):
+            plan = byte_budget.planned(stage.name, settings, network, path[-1].origin.get("bits"))
+        few = recipes.given_sets(settings) if plan is None else plan.few
+        trained, admm = _started(path, stage, network, plan.sparse if plan else None, few)
         before = sum(each.stage.settings["epochs"] for each in path)
-        few = recipes.given_sets(settings)
-        _hold_zeros(network)
-        if stage.name == "magnitude":
-            ADMM(network, recipes.prune_sets(settings, network)).finalize()
-        if "dropout" in settings:
-            trained = with_dropout(network, settings["dropout"])
-        elif settings.get("shrink"):
-            trained = shrink(network)
-        _hold_values([each.stage for each in path], stage, trained)
-        if stage.name == "snap":
-            ADMM(trained, few).finalize()
-        elif stage.name == "straight-through":
-            straight_through(trained, few)
-        elif stage.name in ("admm", "hard-thresholding"):
-            growth = settings.get("rho_growth")  # or else `balance` moves rho
-            schedule = growth and geometric(1, growth, settings["epochs"])
-            sets = recipes.sets(settings, network).items()
-            fitted = {key: _fitted(each, key, trained) for key, each in sets}
-            kind = ADMM if stage.name == "admm" else HardThresholding
-            admm = kind(trained, fitted, settings["rho"], schedule, settings.get("balance"))
         history: list[Epoch] = []
         for share, epochs in _shares(stage):
             if stage.name == "incremental":
@@ -184,13 +172,53 @@ class Runner:
             )
         if admm is not None and "finish" not in settings:
             admm.finalize()
-        elif admm is not None and "keep" in settings:
+        elif admm is not None and "keep" in settings and plan is None:
             _prune_as_projected(admm, trained, settings["keep"])
         if settings.get("shrink"):
             bake(trained)  # before the masks of `network` are looked at, so that all of it is projected
             expand(trained, network)
         bake(network)
-        return history
+        if plan is not None:
+            byte_budget.meet(plan, network, settings["allocation"]["bytes"], stage.name)
+        return history, plan.few if plan else {}
+
+
+def _started(
+    path: list[Done],
+    stage: Stage,
+    network: nn.Module,
+    sparse: Mapping[Key, Sparse] | None,
+    few: Mapping[str, Constraint],
+) -> tuple[nn.Module, ADMM | None]:
+    """What a stage trains, which shares its weights with `network` unless it is shrunk, and its ADMM, if any:
+    with the budgets `sparse`, or else those of the stage.
+    """
+    settings, trained = stage.settings, network
+    _hold_zeros(network)
+    if stage.name == "magnitude":
+        ADMM(network, recipes.prune_sets(settings, network)).finalize()
+    if "dropout" in settings:
+        trained = with_dropout(network, settings["dropout"])
+    elif settings.get("shrink"):
+        trained = shrink(network)
+    _hold_values([each.stage for each in path], stage, trained)
+    if stage.name == "snap":
+        ADMM(trained, few).finalize()
+    elif stage.name in ("straight-through", "opq"):
+        straight_through(trained, few, every=100 if stage.name == "straight-through" else 0)
+    elif stage.name in ("admm", "hard-thresholding"):
+        return trained, _split(stage, trained, sparse or recipes.sets(settings, network))
+    return trained, None
+
+
+def _split(stage: Stage, network: nn.Module, sets: Mapping[Key, Constraint | Sequence[Constraint]]) -> ADMM:
+    """ADMM, or its rival, on the network, with the pace of rho that the stage asks for."""
+    settings = stage.settings
+    growth = settings.get("rho_growth")  # or else `balance` moves rho
+    schedule = growth and geometric(1, growth, settings["epochs"])
+    fitted = {key: _fitted(each, key, network) for key, each in sets.items()}
+    kind = ADMM if stage.name == "admm" else HardThresholding
+    return kind(network, fitted, settings["rho"], schedule, settings.get("balance"))
 
 
 def _sgd(network: nn.Module, settings: dict[str, Any]) -> torch.optim.Optimizer | None:
@@ -262,35 +290,6 @@ def _fitted(each: Constraint | Sequence[Constraint], key: Key, network: nn.Modul
         return each
     shapes = [getattr(*resolve(network, name)).shape for name in ([key] if isinstance(key, str) else key)]
     return replace(each, keep=min(each.keep, each.count(groups.joined(shapes))))
-
-
-def _started(file: Path, commit: str) -> list[str]:
-    """The commits that worked on a stage so far, in order, with this one added; `file` keeps them."""
-    commits = file.read_text().split() if file.exists() else []
-    if commits[-1:] != [commit]:
-        commits.append(commit)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    records.write_atomically(file, "\n".join(commits))
-    return commits
-
-
-def _keep(network: nn.Module, path: Path, origin: dict[str, Any]) -> None:
-    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with files.replaced(path) as file:
-        file.write(save(tensors, metadata={"origin": json.dumps(origin)}))
-
-
-def _kept(path: Path, model: str) -> tuple[nn.Module, dict[str, Any]]:
-    """What `_keep` wrote; ValueError with the file's name and the remedy where it is damaged."""
-    network = models.create(model)
-    try:
-        network.load_state_dict(load_file(path))
-        with safe_open(path, "pt") as file:
-            return network, json.loads(file.metadata()["origin"])
-    except (SafetensorError, RuntimeError, TypeError, KeyError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path} is damaged: delete it to train the stage again ({reason})") from error
 
 
 def _told(report: Report, stage: str) -> Callable[[Epoch], None]:

@@ -14,6 +14,7 @@ from .form import (
     CHOICES,
     Recipe,
     epochs,
+    for_bytes,
     given_sets,
     prune_sets,
     prunes,
@@ -25,8 +26,8 @@ from .form import (
 )
 
 __all__ = [
-    "BUDGETS", "CHOICES", "Recipe", "epochs", "given_sets", "prune_sets", "prunes", "quantizes", "ranks",
-    "read", "sets", "steps", "structured",
+    "BUDGETS", "CHOICES", "Recipe", "epochs", "for_bytes", "given_sets", "prune_sets", "prunes", "quantizes",
+    "ranks", "read", "sets", "steps", "structured",
 ]  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from .form import (
     STAGES,
     STEP,
     Recipe,
+    for_bytes,
     given_sets,
     prune_sets,
     ranks,
@@ -54,17 +55,35 @@ def problems(recipe: object, stem: str) -> Iterator[str]:
     if "finish" in recipe and (recipe["method"] != "admm" or recipe["finish"] not in FINISHES):
         yield f"finish is {' or '.join(FINISHES)}, after method admm, but is {recipe['finish']!r}"
     yield from _misstepped(recipe)
-    if recipe["method"] == "magnitude" and "sets" in steps(recipe)[0]:
+    if recipe["method"] == "magnitude" and "sets" in steps(recipe)[0] and not for_bytes(steps(recipe)[0]):
         yield "method magnitude prunes before it quantizes: give keep first, or choose method snap"
     if ranks(recipe) and (len(steps(recipe)) > 1 or "finish" in recipe or not _of_low_rank(recipe)):
         yield (
             "low-rank stands alone: one step, no other sets, method admm, hard-thresholding or snap, "
             "no finish or shrink"
         )
-    if "finish" in recipe and not any("sets" in step for step in steps(recipe)):
+    if "finish" in recipe and not any("sets" in step or for_bytes(step) for step in steps(recipe)):
         yield "finish is for weights that become quantized: give sets, or leave it out"
+    yield from _missized(recipe)
     if "search" in recipe and len(steps(recipe)) <= recipe["search"]["width"]:
         yield "search: width models are pruned first, and then one step at least; add steps or lower width"
+
+
+def _missized(recipe: Recipe) -> Iterator[str]:
+    """What is wrong with a step that is to meet a file's size."""
+    sized = [for_bytes(step) for step in steps(recipe)]
+    by = recipe["method"], recipe.get("finish")
+    if any(sized[:-1]):
+        yield "allocation: bytes are those of the last step's file: give the steps before it a ratio"
+    if any(sized) and by not in (("admm", "straight-through"), ("magnitude", None), ("opq", None)):
+        yield (
+            "allocation: for bytes, weights are quantized as well: method must be admm with finish "
+            "straight-through, or magnitude or opq"
+        )
+    if recipe["method"] == "opq" and not (
+        len(sized) == 1 and sized[0] and steps(recipe)[0]["allocation"]["rule"].startswith("laplace-")
+    ):
+        yield "method opq solves all at once for a file: give one step, allocation, a laplace- rule and bytes"
 
 
 def _misstarted(recipe: Recipe) -> Iterator[str]:
@@ -124,6 +143,8 @@ def _overfull(step: Recipe, network: nn.Module, left: allocation.Left) -> Iterat
 
 def _known(step: Recipe, network: nn.Module) -> dict[Key, Sparse]:
     """The budgets of a step, as far as they are known before the weights are there."""
+    if for_bytes(step):
+        return {}
     if "allocation" not in step:
         return prune_sets(step, network)
     rule, ratio = (step["allocation"][name] for name in ("rule", "ratio"))
@@ -163,13 +184,19 @@ def _misformed(step: object, network: nn.Module) -> Iterator[str]:
     if any(step[stage].get("shrink") for stage in STEP) and not runs_in_turn(network):
         yield "shrink trains a network whose layers run in turn, and this one branches: leave it out"
     given = {"keep", "allocation", "sets"} & set(step)
-    if len(given) != 1 and given != {"keep", "sets"}:
+    hand = step.get("allocation", {}).get("rule") == "given"
+    if hand and given != {"keep", "allocation", "sets"}:
+        yield "allocation: the rule given goes by keep and sets: give both"
+    if not hand and len(given) != 1 and given != {"keep", "sets"}:
         yield "give either keep, a budget for each layer, or allocation, a rule and a ratio, or sets"
     if ("joint" in step) != (given == {"keep", "sets"}):
         yield f"keep and sets need joint beside them, and it needs both: one of {', '.join(JOINT)}"
     if step.get("joint", JOINT[0]) not in JOINT:
         yield f"joint must be one of {', '.join(JOINT)}, but is {step['joint']!r}"
-    yield from _misallocated(step, network) if "allocation" in step else _misfits(step, network)
+    if "allocation" in step:
+        yield from _misallocated(step, network)
+    if "allocation" not in step or hand:
+        yield from _misfits(step, network)
 
 
 def _misstaged(found: Recipe) -> Iterator[str]:
@@ -184,8 +211,6 @@ def _misstaged(found: Recipe) -> Iterator[str]:
         if stage == "admm" and len(pace) != 1:
             yield "admm needs either rho_growth or balance, to say how rho moves"
         for name, value in (given | pace).items():
-            if name == "rule":
-                continue
             kinds = (int,) if name in ("epochs", "width") else (int, float)
             if type(value) not in kinds or not 0 < value < math.inf:
                 yield f"{stage}: {name} must be a positive number, but is {value!r}"
@@ -255,9 +280,21 @@ def _misfits(step: Recipe, network: nn.Module) -> Iterator[str]:
 
 def _misallocated(step: Recipe, network: nn.Module) -> Iterator[str]:
     """What is wrong with the rule that allocates the budgets."""
-    rule = step["allocation"]["rule"]
-    if not isinstance(rule, str) or rule not in allocation.RULES:
-        yield f"allocation: rule must be one of {', '.join(allocation.RULES)}, but is {rule!r}"
+    found = step["allocation"]
+    rule = found.get("rule")
+    hand = rule == "given"
+    if not isinstance(rule, str) or (rule not in allocation.RULES and not hand):
+        yield f"allocation: rule must be one of {', '.join(allocation.RULES)}, given, but is {rule!r}"
+    needed = {"rule", "bytes", "bits"} if "bytes" in found else {"rule", "ratio"}
+    needed = {"rule", "bytes"} if hand else needed
+    if set(found) != needed:
+        yield f"allocation needs exactly {', '.join(sorted(needed))}, but has {', '.join(found)}"
+    for name in needed - {"rule"}:
+        whole = name == "bytes" or (name == "bits" and not rule.startswith("laplace-"))
+        if type(found[name]) not in ((int,) if whole else (int, float)) or not 0 < found[name] < math.inf:
+            yield (
+                f"allocation: {name} must be a positive{' whole' * whole} number, but is {found[name]!r}"
+            )
     if {"by", "group"} & set(step):
         yield "allocation: rules count single weights, so that by= has no place beside them"
     try:

@@ -19,8 +19,10 @@ FIELDS: dict[str, type] = {
 }  # fmt: skip
 # Fields of a one-shot recipe itself, or of each of its `steps`: two stages of training, and either budgets,
 # `keep` of groups seen as `by` and `group` say, or a rule that allocates them when the weights are there, or
-# `sets` of few values, each as {set: levels, bits: 3}; or keep and sets, `joint` as one of JOINT says. Layers
-# of low rank, {set: low-rank, rank: 20}, are stored as two: the rival of pruning, in a recipe of its own.
+# `sets` of few values, each as {set: levels, bits: 3}; or keep and sets, `joint` as one of JOINT says. A rule
+# allocates at a ratio, or for a file of so many `bytes`, and then levels of `bits` as well: the last step's.
+# The rule "given" goes by the step's own keep and sets, and changes all of keep by one factor. Layers of
+# low rank, {set: low-rank, rank: 20}, are stored as two: the rival of pruning, in a recipe of its own.
 STEP: dict[str, type] = {"admm": dict, "retrain": dict}
 BUDGETS: dict[str, type] = {
     "keep": dict, "by": str, "group": int | list, "allocation": dict, "sets": dict, "joint": str
@@ -41,7 +43,7 @@ OPTIONAL: dict[str, type] = {
 }  # fmt: skip
 FINISHES = ("incremental", "straight-through")
 CHOICES: dict[str, tuple[str, ...]] = {
-    "method": ("admm", "hard-thresholding", "magnitude", "snap", "incremental", "straight-through"),
+    "method": ("admm", "hard-thresholding", "magnitude", "snap", "incremental", "straight-through", "opq"),
     "track": (*(f"from-{name}" for name in models.ARCHITECTURES), "free"),
     "model": tuple(models.ARCHITECTURES),
     "dataset": tuple(name for name in data.NAMES if name != "auto"),
@@ -53,7 +55,6 @@ STAGES: dict[str, tuple[str, ...]] = {
     "admm": ("epochs", "lr", "rho"),
     "retrain": ("epochs", "lr"),
     "distill": ("temperature", "weight"),
-    "allocation": ("rule", "ratio"),
     "search": ("width",),
     "sgd": ("momentum", "weight_decay"),
 }
@@ -74,6 +75,11 @@ def steps(recipe: Recipe) -> list[dict[str, dict]]:
     return recipe["steps"] if "steps" in recipe else [{name: recipe[name] for name in fields}]
 
 
+def for_bytes(step: dict[str, Any]) -> bool:
+    """Whether a step's rule allocates for a file of so many bytes, which it also quantizes for."""
+    return "bytes" in step.get("allocation", {})
+
+
 def prunes(recipe: Recipe) -> bool:
     """Whether any step prunes; where none does, weights are quantized alone."""
     return any("sets" not in step or "keep" in step for step in steps(recipe))
@@ -87,7 +93,7 @@ def structured(recipe: Recipe) -> bool:
 
 def quantizes(recipe: Recipe) -> bool:
     """Whether any step gives weights few values."""
-    return not ranks(recipe) and any("sets" in step for step in steps(recipe))
+    return not ranks(recipe) and any("sets" in step or for_bytes(step) for step in steps(recipe))
 
 
 def sets(step: dict[str, Any], network: nn.Module) -> dict[Key, Constraint | Sequence[Constraint]]:
@@ -111,7 +117,7 @@ def sets(step: dict[str, Any], network: nn.Module) -> dict[Key, Constraint | Seq
 
 def prune_sets(step: dict[str, Any], network: nn.Module) -> dict[Key, Sparse]:
     """The budgets of a step, given or allocated on the weights of `network`; none where it prunes nothing."""
-    if "allocation" in step:
+    if "allocation" in step and not for_bytes(step):
         return allocation.RULES[step["allocation"]["rule"]](network, step["allocation"]["ratio"])
     view = step.get("by", "element"), step.get("group")
     return {name: Sparse(keep, None, *view) for name, keep in step.get("keep", {}).items()}

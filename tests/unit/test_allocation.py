@@ -8,7 +8,7 @@ from torch import nn
 
 import admm_lib as al
 from admm_lib import allocation, laplace
-from admm_lib.allocation import _fill
+from admm_lib.allocation.rules import _fill
 
 LENET5 = al.models.lenet5()
 

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from admm_lib import checkpoints, codec, files, models, records, stages
+from admm_lib import checkpoints, codec, files, models, records, stage_files
 
 
 def write_text(path):
@@ -21,7 +21,7 @@ def write_checkpoint(path):
 
 
 def write_stage(path):
-    stages._keep(models.create("lenet300", 0), path, {"seconds": 1.0})
+    stage_files.keep(models.create("lenet300", 0), path, {"seconds": 1.0})
 
 
 def fail(*_):

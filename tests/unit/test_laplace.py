@@ -48,16 +48,28 @@ def test_the_fit_has_the_largest_likelihood_and_tells_when_it_is_none():
     generator = np.random.default_rng(1)
     drawn = torch.from_numpy(generator.laplace(scale=0.2, size=(300, 400)))
     found = laplace.fit(drawn)
-    assert (found.count, found.tau) == (120_000, pytest.approx(0.2, rel=0.01))
-    assert found.distance < 0.005
     magnitudes = drawn.abs().numpy()
+    assert found == Fit(120_000, pytest.approx(0.2, rel=0.01), magnitudes.max())
+    assert laplace.distance(drawn, found) < 0.005
 
     def unlikely(tau):
         return (magnitudes / tau + math.log(2 * tau)).sum()
 
     assert optimize.minimize_scalar(unlikely, bounds=(0.01, 1)).x == pytest.approx(found.tau, rel=1e-4)
-    assert laplace.fit(torch.from_numpy(generator.normal(size=120_000))).distance > 0.05
-    assert laplace.fit(torch.tensor([0.0, -2.0, 0.0, 2.0])) == Fit(2, 2.0, pytest.approx(1 - math.exp(-1)))
+    normal = torch.from_numpy(generator.normal(size=120_000))
+    assert laplace.distance(normal, laplace.fit(normal)) > 0.05
+    few = torch.tensor([0.0, -2.0, 0.0, 2.0])
+    assert laplace.fit(few) == Fit(2, 2.0, 2.0)
+    assert laplace.distance(few, laplace.fit(few)) == pytest.approx(1 - math.exp(-1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_the_fit_of_a_large_layer_is_as_exact_as_its_numbers(dtype):
+    weight = torch.randn(3_000_001, generator=torch.Generator().manual_seed(0)).mul(0.02).to(dtype)
+    magnitudes = weight.double().abs()
+    count = int(magnitudes.count_nonzero())
+    expected = Fit(count, pytest.approx(magnitudes.sum().item() / count, rel=1e-6), magnitudes.max().item())
+    assert laplace.fit(weight) == expected
 
 
 def test_the_distance_is_that_of_kolmogorov_and_smirnov():
@@ -66,10 +78,44 @@ def test_the_distance_is_that_of_kolmogorov_and_smirnov():
     weight = torch.randn(500, generator=torch.Generator().manual_seed(0))
     found = laplace.fit(weight)
     expected = stats.kstest(weight.abs().numpy(), "expon", args=(0, found.tau)).statistic
-    assert found.distance == pytest.approx(expected, abs=1e-6)
+    assert laplace.distance(weight, found) == pytest.approx(expected, abs=1e-6)
 
 
-FITS = {"a": Fit(500, 0.1, 0.0), "b": Fit(25_000, 0.02, 0.0), "c": Fit(4_000, 0.5, 0.0)}
+@given(TAUS, st.floats(0.0101, 20))
+def test_the_quantization_error_is_the_integral_over_a_cell(tau, times):
+    step = times * tau
+    inside, _ = integrate.quad(
+        lambda w: (w - step / 2) ** 2 * math.exp(-w / tau) / tau, 0, step, epsabs=0, epsrel=1e-10
+    )
+    share = -math.expm1(-step / tau)
+    assert laplace.quantization_error(step, tau) == pytest.approx(inside / share, rel=1e-5)
+    assert laplace.quantization_error(tau / 1000, tau) == pytest.approx((tau / 1000) ** 2 / 12, rel=1e-6)
+
+
+def test_labels_and_positions_take_the_bits_that_draws_have():
+    tau, beta, step = 0.3, 0.9, 0.2
+    weights = np.random.default_rng(2).laplace(scale=tau, size=4_000_000)
+    kept = weights[np.abs(weights) >= beta]
+    cells = np.floor((np.abs(kept) - beta) / step).astype(int)
+    middles = np.copysign(beta + (cells + 0.5) * step, kept)
+    error = np.square(kept - middles).mean()
+    assert laplace.quantization_error(step, tau) == pytest.approx(error, rel=0.01)
+    shares = np.unique(np.copysign(cells + 1, kept), return_counts=True)[1] / len(kept)
+    assert laplace.label_bits(step, tau) == pytest.approx(-(shares * np.log2(shares)).sum(), rel=0.005)
+    share = len(kept) / len(weights)
+    entropy = -share * math.log2(share) - (1 - share) * math.log2(1 - share)
+    assert laplace.position_bits(beta, tau) == pytest.approx(entropy, rel=0.01)
+
+
+def test_bits_at_the_ends():
+    assert laplace.label_bits(100.0, 1.0) == pytest.approx(1)  # one cell: the sign is left
+    fine = laplace.label_bits(0.001, 1.0)  # 1 + log2(e tau / step), the differential entropy
+    assert fine == pytest.approx(1 + math.log2(math.e * 1000), abs=1e-3)
+    assert laplace.position_bits(0.0, 1.0) == 0
+    assert laplace.position_bits(math.log(2), 1.0) == pytest.approx(1)
+
+
+FITS = {"a": Fit(500, 0.1, 0.6), "b": Fit(25_000, 0.02, 0.2), "c": Fit(4_000, 0.5, 4.0)}
 
 
 def objective(betas, error):
@@ -77,7 +123,11 @@ def objective(betas, error):
     total = 0.0
     for beta, each in zip(betas, FITS.values(), strict=True):
         mean = laplace.pruning_error(beta, each.tau)
-        total += {"weight": each.count * mean, "layer": mean, "relative": mean / (2 * each.tau**2)}[error]
+        share = mean / (2 * each.tau**2)
+        if error == "remaining":
+            total -= math.log1p(-share) if share < 1 else -math.inf
+        else:
+            total += {"weight": each.count * mean, "layer": mean, "relative": share}[error]
     return total
 
 
@@ -113,6 +163,60 @@ def test_weightings_differ_as_their_words_say():
     relative = laplace.thresholds(FITS, 0.9)
     shares = {name: beta / FITS[name].tau for name, beta in relative.items()}
     assert shares["b"] / shares["c"] == pytest.approx(math.sqrt(25_000 / 4_000))
+    sizes = {name: Fit(each.count, 1.0, 1.0) for name, each in FITS.items()}
+    remaining, alike = (laplace.thresholds(each, 0.9, "remaining") for each in (FITS, sizes))
+    for name, beta in remaining.items():  # how much stays does not depend on tau
+        assert beta / FITS[name].tau == pytest.approx(alike[name], rel=1e-9)
+
+
+def spent(found, kept):
+    """Bits of all kept weights, where 2 R / step levels reach the largest."""
+    return sum(count * math.log2(2 * FITS[name].largest / found[name]) for name, count in kept.items())
+
+
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("bits", [1.5, 3, 6.2])
+def test_no_other_steps_of_that_many_bits_have_less_error(error, bits):
+    betas = laplace.thresholds(FITS, 0.9, error)
+    found = laplace.steps(FITS, betas, bits, error)
+    kept = {name: each.count * math.exp(-betas[name] / each.tau) for name, each in FITS.items()}
+    assert spent(found, kept) == pytest.approx(bits * sum(kept.values()), rel=1e-9)
+
+    def mistaken(steps):
+        total = 0.0
+        for name, each in FITS.items():
+            mean = kept[name] / each.count * steps[name] ** 2 / 12
+            square, beta = 2 * each.tau**2, betas[name]
+            left = (beta**2 + 2 * beta * each.tau + square) * math.exp(-beta / each.tau)
+            weighting = {"weight": each.count, "layer": 1, "relative": 1 / square, "remaining": 1 / left}
+            total += mean * weighting[error]
+        return total
+
+    best, generator = mistaken(found), np.random.default_rng(0)
+    tried = 0
+    for _ in range(300):
+        other = {name: step * math.exp(generator.normal(scale=0.2)) for name, step in found.items()}
+        for name in FITS:  # brought back to the same bits by one layer
+            more = (spent(other, kept) - bits * sum(kept.values())) / kept[name]
+            moved = {**other, name: other[name] * 2 ** min(more, 99)}
+            if all(step <= FITS[layer].largest for layer, step in moved.items()):
+                tried += 1
+                assert mistaken(moved) >= best * (1 - 1e-9)
+    assert tried > 30 or error == "layer"  # where next to nothing is left of the largest layer
+
+
+def test_steps_follow_thresholds_and_widths_follow_steps():
+    for error in ERRORS:
+        betas = laplace.thresholds(FITS, 0.9, error)
+        found = laplace.steps(FITS, betas, 6, error)
+        ratios = {name: found[name] / betas[name] for name in FITS if found[name] < FITS[name].largest}
+        assert len(ratios) == (2 if error == "layer" else 3)
+        assert max(ratios.values()) == pytest.approx(min(ratios.values()), rel=1e-9)
+    reached = {"a": 0.6, "b": 0.2 / 3.9, "c": 4.0 / 4.1}  # 1, 4 and 5 levels each way
+    assert laplace.widths(FITS, reached) == {"a": 1, "b": 3, "c": 4}
+    assert laplace.widths(FITS, {"a": 1e-6, "b": 0.4, "c": 2.0}) == {"a": 8, "b": 1, "c": 2}
+    one = laplace.steps(FITS, betas, 1)
+    assert one == pytest.approx({name: each.largest for name, each in FITS.items()})
 
 
 @pytest.mark.parametrize("sparsity", [0, 1, -0.5, math.nan])
@@ -123,6 +227,8 @@ def test_wrong_input_is_named(sparsity):
         laplace.thresholds(FITS, 0.5, "each")
     with pytest.raises(ValueError, match="no layer"):
         laplace.thresholds({}, 0.5)
+    with pytest.raises(ValueError, match="bits is 1, the sign, or more, but is"):
+        laplace.steps(FITS, dict.fromkeys(FITS, 0.1), 0.5)
     for weight in (torch.zeros(3), torch.tensor([1.0, math.nan]), torch.tensor([1.0, math.inf])):
         with pytest.raises(ValueError, match="nonzero weights, and finite ones"):
             laplace.fit(weight)

@@ -15,6 +15,13 @@ def low_rank(rank, more=None, **changes):
     return {**quantized({"fc2.weight": {"set": "low-rank", "rank": rank}} | (more or {})), **changes}
 
 
+def sized(**changes):
+    """A rule that allocates for a file of 6,000 bytes; None takes a field away."""
+    found = {"rule": "lamp", "bytes": 6000, "bits": 2} | changes
+    found = {name: each for name, each in found.items() if each is not None}
+    return {"keep": None, "allocation": found, "finish": "straight-through"}
+
+
 def of_colour(**changes):
     """TINY for the network that takes images of colour."""
     start = {"model": "resnet20", "track": "from-resnet20", "dataset": "cifar10"}
@@ -59,7 +66,24 @@ def of_colour(**changes):
         (stepped(STEP, {**STEP, "lr": 1}), "step 2: unknown field 'lr'"),
         ({"keep": None}, "give either keep, .* or allocation"),
         ({"allocation": {"rule": "lamp", "ratio": 20}}, "give either keep, .* or allocation"),
-        (allocated("lamb", 20), "rule must be one of suggest, uniform, magnitude, lamp, laplace, together"),
+        (allocated("lamb", 20), "rule must be one of suggest, uniform, magnitude, lamp, together, laplace"),
+        (
+            {**allocated("lamp", 20), "finish": "straight-through"},
+            "finish is for weights that become quantized: give sets",
+        ),
+        (sized(bits=None), "allocation needs exactly bits, bytes, rule, but has bytes, rule"),
+        (sized(bytes=2.5), "allocation: bytes must be a positive whole number, but is 2.5"),
+        (sized(bits=2.5), "allocation: bits must be a positive whole number, but is 2.5"),
+        (sized(rule="laplace-layer", bits=0), "allocation: bits must be a positive number, but is 0"),
+        (sized(rule="given", bits=None), "the rule given goes by keep and sets: give both"),
+        ({**sized(), "finish": None}, "must be admm with finish straight-through, or magnitude or opq"),
+        ({**sized(), "finish": "incremental"}, "method must be admm with finish straight-through"),
+        ({**sized(), "finish": None, "method": "opq"}, "one step, allocation, a laplace- rule and bytes"),
+        ({"method": "opq"}, "method opq solves all at once for a file"),
+        (
+            {**stepped({**STEP, **sized(), "finish": None}, STEP), "finish": "straight-through"},
+            "bytes are those of the last step's file: give the steps before it a ratio",
+        ),
         (allocated("lamp", 0.5), "allocation: ratio is weights per nonzero weight, 1 or more, but is 0.5"),
         (allocated("uniform", 5000), "ratio=5000 would leave fc3.weight without a weight"),
         (allocated(["lamp"], 20), "rule must be one of"),

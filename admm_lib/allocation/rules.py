@@ -1,18 +1,17 @@
-"""How much each layer keeps."""
+"""How much each layer keeps at a ratio: one function per rule, all from the weights alone."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from . import groups, laplace
-from .admm import Key
-from .constraints import Sparse
-from .names import resolve
-from .parametrizations import original
-from .projections import top_k_mask
+from .. import laplace
+from ..admm import Key
+from ..constraints import Sparse
+from ..parametrizations import original
+from ..projections import top_k_mask
 
 PRUNABLE = (nn.Linear, nn.modules.conv._ConvNd)  # not norms, whose few scales carry whole channels
 
@@ -95,65 +94,11 @@ def together(model: nn.Module, ratio: float) -> dict[tuple[str, ...], Sparse]:
 
 
 RULES: dict[str, Callable[[nn.Module, float], dict[Key, Sparse]]] = {
-    "suggest": suggest, "uniform": uniform, "magnitude": by_magnitude, "lamp": by_lamp, "laplace": by_laplace,
-    "together": together,
+    "suggest": suggest, "uniform": uniform, "magnitude": by_magnitude, "lamp": by_lamp, "together": together,
+    **{f"laplace-{error}": partial(by_laplace, error=error) for error in laplace.ERRORS},
 }  # fmt: skip
-LOOKING = ("magnitude", "lamp", "laplace")  # rules whose budgets are not known before the weights are there
-
-
-def in_steps(model: nn.Module, sets: Mapping[Key, Sparse], steps: int) -> list[dict[Key, Sparse]]:
-    r"""Budgets on the way to `sets`: step s of S keeps n_i (k_i / n_i)^(s / S) of n_i weights (or groups).
-
-    Every step divides what is left by the same factor; no budget falls below its last, and the
-    last ones are exact. Raises ValueError for steps < 1, an unknown layer and a set that does not fit it.
-    Source: the moderate partial prunings of 1810.07378, Section 3.
-    """
-    if steps < 1:
-        raise ValueError(f"steps must be 1 or more, but is {steps}")
-    last, counts = {}, {}
-    for key, each in sets.items():
-        shapes = [getattr(*resolve(model, name)).shape for name in ([key] if isinstance(key, str) else key)]
-        shape = groups.joined(shapes)
-        each.check(shape, str(key))
-        counts[key] = each.count(shape)
-        last[key] = each.budget(counts[key])
-    return [
-        {
-            key: replace(
-                sets[key], ratio=None, keep=max(last[key], round(n * (last[key] / n) ** (step / steps)))
-            )
-            for key, n in counts.items()
-        }
-        for step in range(1, steps + 1)
-    ]
-
-
-class Left:
-    """The most that budgets have left so far: nonzero groups of each layer, by view, and weights in all."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self._shapes = {name: weight.shape for name, weight in prunable(model).items()}
-        self._views: dict[str, dict[tuple, int]] = {name: {} for name in self._shapes}
-        self._each = {name: shape.numel() for name, shape in self._shapes.items()}  # nonzero weights
-        self._weights = sum(self._each.values())
-
-    def most(self, key: Key, each: Sparse) -> int:
-        """How many groups of a layer, as `each` sees it, or weights of several layers, may still be there."""
-        if isinstance(key, str):
-            left = self._views[key].get((each.by, each.group), each.count(self._shapes[key]))
-            return min(left, self._each[key], self._weights)
-        return min(sum(self._each[name] for name in key), self._weights)
-
-    def lower(self, key: Key, each: Sparse) -> None:
-        """Take in a budget, no larger than `most`: that of a layer, or one over all layers."""
-        if isinstance(key, str):
-            shape = self._shapes[key]
-            self._views[key][each.by, each.group] = each.keep
-            weights = each.keep * groups.most_weights(shape, each.by, each.group)
-            self._each[key] = min(self._each[key], weights)
-        else:
-            self._weights = each.keep
-        self._weights = min(self._weights, sum(self._each.values()))
+# Rules whose budgets are not known before the weights are there:
+LOOKING = ("magnitude", "lamp", *(f"laplace-{error}" for error in laplace.ERRORS))
 
 
 def prunable(model: nn.Module) -> dict[str, Tensor]:

@@ -1,0 +1,41 @@
+"""Finished stages of training as files of the cache: weights, and where they come from."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import nn
+
+from . import files, models, records
+
+
+def started(file: Path, commit: str) -> list[str]:
+    """The commits that worked on a stage so far, in order, with this one added; `file` keeps them."""
+    commits = file.read_text().split() if file.exists() else []
+    if commits[-1:] != [commit]:
+        commits.append(commit)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    records.write_atomically(file, "\n".join(commits))
+    return commits
+
+
+def keep(network: nn.Module, path: Path, origin: dict[str, Any]) -> None:
+    """Write a finished stage, its network and its origin, as a whole or not at all."""
+    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with files.replaced(path) as file:
+        file.write(save(tensors, metadata={"origin": json.dumps(origin)}))
+
+
+def kept(path: Path, model: str) -> tuple[nn.Module, dict[str, Any]]:
+    """What `keep` wrote; ValueError with the file's name and the remedy where it is damaged."""
+    network = models.create(model)
+    try:
+        network.load_state_dict(load_file(path))
+        with safe_open(path, "pt") as file:
+            return network, json.loads(file.metadata()["origin"])
+    except (SafetensorError, RuntimeError, TypeError, KeyError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path} is damaged: delete it to train the stage again ({reason})") from error
