@@ -1,4 +1,4 @@
-"""The command line: admm notebooks, run RECIPE..., study STUDY..., times, generalization, reencode, table."""
+"""The command line: notebooks, run RECIPE, study STUDY, times, imagenet, generalization, reencode, table."""
 
 import argparse
 import ast
@@ -62,6 +62,10 @@ def _parser() -> argparse.ArgumentParser:
     times.add_argument("--rounds", type=int, default=15, help="of each measurement (default: %(default)s)")
     times.set_defaults(command=_times)
 
+    imagenet = commands.add_parser("imagenet", help="time OPQ's solution on torchvision's networks")
+    imagenet.add_argument("--rounds", type=int, default=7, help="default: %(default)s")
+    imagenet.set_defaults(command=_imagenet)
+
     general = commands.add_parser("generalization", help="robustness and transfer of records, recorded")
     general.add_argument("networks", nargs="+", metavar="NETWORK", help="lenet5 or resnet20")
     general.set_defaults(command=_generalization)
@@ -123,6 +127,13 @@ def _times(options: argparse.Namespace) -> int:
 
     for network in options.networks:
         print(times.record(network, report=print, rounds=options.rounds))
+    return 0
+
+
+def _imagenet(options: argparse.Namespace) -> int:
+    from . import imagenet
+
+    print(imagenet.record(options.rounds, report=print))
     return 0
 
 

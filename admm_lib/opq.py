@@ -1,0 +1,126 @@
+"""One-shot pruning and quantization: thresholds and steps of all layers solved at once, then held.
+
+Source: OPQ, 2205.11141, of which only the abstract was read; the solution here is that of `laplace`.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from . import laplace
+from .allocation import prunable
+from .names import resolve
+from .quantization import Levels
+from .rivals import straight_through
+
+STEP_BITS = 32  # a step in a table of codebooks
+WIDTH_BITS = 3  # a label's width, 1 to 8
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer's solution: weights below the threshold `beta` go; the others are multiples of `step`.
+
+    `keep` is how many of them stay if the fit is right, `bits` those of a label.
+    """
+
+    fit: laplace.Fit
+    beta: float
+    keep: float
+    step: float
+    bits: int
+
+
+def solve(
+    model: nn.Module, ratio: float, bits: float = 3, error: laplace.Error = "remaining"
+) -> dict[str, Layer]:
+    """The solution of all layers at `ratio` weights per nonzero weight and a mean of `bits` a kept weight.
+
+    From the weights alone, in one pass over them; see `laplace.thresholds` and `laplace.steps`. Raises
+    ValueError for a ratio of 1 or less, and as these do.
+    """
+    if not 1 < ratio < math.inf:
+        raise ValueError(f"ratio is weights per nonzero weight, above 1, but is {ratio!r}")
+    fits = {name: laplace.fit(weight) for name, weight in prunable(model).items()}
+    betas = laplace.thresholds(fits, 1 - 1 / ratio, error)
+    steps = laplace.steps(fits, betas, bits, error)
+    widths = laplace.widths(fits, steps)
+    return {
+        name: Layer(each, beta, each.count * math.exp(-beta / each.tau), steps[name], widths[name])
+        for (name, each), beta in zip(fits.items(), betas.values(), strict=True)
+    }
+
+
+def expected_bits(solved: Mapping[str, Layer]) -> tuple[float, float]:
+    """What the solution takes if the fits are right: bits of labels, and bits of positions.
+
+    Entropies, sum_i n_i (1 + H2(q_i) / (1 - q_i)) and sum_i N_i H2(n_i / N_i); see `laplace`.
+    """
+    labels = sum(each.keep * laplace.label_bits(each.step, each.fit.tau) for each in solved.values())
+    where = (each.fit.count * laplace.position_bits(each.beta, each.fit.tau) for each in solved.values())
+    return labels, sum(where)
+
+
+@torch.no_grad()
+def hold(model: nn.Module, solved: Mapping[str, Layer]) -> nn.Module:
+    """Prune and quantize as solved, in place, and hold masks and steps while the network is fine-tuned.
+
+    The network computes with multiples of each layer's step; the gradient goes straight through to the
+    weights behind them (`rivals.straight_through`). `bake` ends it. Raises ValueError for an unknown layer.
+    """
+    for name, each in solved.items():
+        weight = getattr(*resolve(model, name))
+        weight.masked_fill_(weight.abs() < each.beta, 0)
+    sets = {name: Levels(each.bits, step=each.step) for name, each in solved.items()}
+    straight_through(model, sets, every=0)
+    return model
+
+
+@dataclass(frozen=True)
+class Codebooks:
+    """What codebooks of one way cost a layer: mean squared error of the kept weights, bits of labels, and
+    bits besides, of steps and widths.
+    """
+
+    error: float
+    labels: int
+    besides: int
+
+
+def codebooks(weight: Tensor, bits: int) -> dict[str, Codebooks]:
+    r"""One codebook for a layer, one whose labels are as wide as each channel needs, and one per channel.
+
+    "layer": levels of one step (`Levels(bits)`), labels of `bits`. "unified": the same values; a channel
+    whose largest is the m-th level has labels of 1 + ceil(log2 m) bits, and WIDTH_BITS say so. "channel":
+    levels of a step for each channel (`per="channel"`), and STEP_BITS for each. Labels of fixed width, as
+    hardware reads them; positions are the same in all three. Source: OPQ's unified channel-wise
+    quantization, 2205.11141, as its abstract describes it.
+    """
+    weight = weight.detach().flatten(1)
+    kept = weight != 0
+    count, live = int(kept.sum()), int(kept.any(1).sum())
+    one, own = Levels(bits).project(weight), Levels(bits, per="channel").project(weight)
+    step = one[kept].abs().min() / _lowest(one[kept])
+    widths = [1 + math.ceil(math.log2(max(1, round((row.abs().max() / step).item())))) for row in one]
+    unified = sum(width * int(row.sum()) for width, row in zip(widths, kept, strict=True))
+
+    def error(found: Tensor) -> float:
+        return (found - weight)[kept].double().square().mean().item()
+
+    return {
+        "layer": Codebooks(error(one), bits * count, STEP_BITS),
+        "unified": Codebooks(error(one), unified, STEP_BITS + WIDTH_BITS * len(weight)),
+        "channel": Codebooks(error(own), bits * count, STEP_BITS * live),
+    }
+
+
+def _lowest(values: Tensor) -> int:
+    """Which multiple of the step the smallest of equally distant levels is."""
+    sizes = values.abs().unique().double()
+    for multiple in range(1, 129):
+        if bool(((sizes * multiple / sizes[0] - (sizes * multiple / sizes[0]).round()).abs() < 1e-3).all()):
+            return multiple
+    return 1
