@@ -288,7 +288,7 @@ def _misallocated(step: Recipe, network: nn.Module) -> Iterator[str]:
     needed = {"rule", "bytes", "bits"} if "bytes" in found else {"rule", "ratio"}
     needed = {"rule", "bytes"} if hand else needed
     if set(found) != needed:
-        yield f"allocation needs exactly {', '.join(sorted(needed))}, but has {', '.join(found)}"
+        yield f"allocation needs exactly {', '.join(sorted(needed))}, but has {', '.join(map(str, found))}"
     for name in needed - {"rule"}:
         whole = name == "bytes" or (name == "bits" and not rule.startswith("laplace-"))
         if type(found[name]) not in ((int,) if whole else (int, float)) or not 0 < found[name] < math.inf:
