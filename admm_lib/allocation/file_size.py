@@ -65,15 +65,14 @@ def for_bytes(
 ) -> Plan:
     r"""How much each layer keeps, and at how many bits, so that the whole file has at most `budget` bytes.
 
-    Positions, biases and header are charged: each trial's weights are projected onto its sets, and written
-    as a file would be (after `ready`, by default `shrink.pack` where the network's layers run in turn), at
-    the ratio of `rule` that comes out closest to the budget, and never above it: within 1% unless the next
-    weight, or the file of all weights, is farther. Rules of Laplace also give each layer its own bits, a mean
-    of `bits` a kept weight by `laplace.steps`, and with `analytic` the steps themselves, as in OPQ, where
-    else the best step for the weights is looked for; other rules give all the same bits. Biases have 6. The
-    model stays as it is. Training changes which weights stay, and so the file: `fitted` comes back to the
-    budget. Raises ValueError for an unknown rule, bits below 1, a budget that not even a weight in each layer
-    would meet, and as the rule does.
+    Positions, biases and header are charged: each trial's weights are projected onto its sets and written as
+    a file would be (see `projected`, for `ready` too), at the ratio of `rule` that comes out closest to the
+    budget, and never above it: within 1% unless the next weight, or the file of all weights, is farther.
+    Rules of Laplace also give each layer its own bits, a mean of `bits` a kept weight by `laplace.steps`, and
+    with `analytic` the steps themselves, as in OPQ, where else the best step for the weights is looked for;
+    other rules give all the same bits. Biases have 6. The model stays as it is. Training changes which
+    weights stay, and so the file: `fitted` comes back to the budget. Raises ValueError for an unknown rule,
+    bits below 1, a budget that not even a weight in each layer would meet, and as the rule does.
     """
     if rule not in RULES:
         raise ValueError(f"rule must be one of {', '.join(RULES)}, but is {rule!r}")
@@ -127,11 +126,22 @@ def levels_of(bits: Mapping[str, int]) -> dict[str, Levels]:
 
 
 @torch.no_grad()
-def projected(model: nn.Module, plan: Plan) -> nn.Module:
-    """A plain copy of the model with its weights on the plan's sets."""
-    model = bake(copy.deepcopy(model))
-    project(model, plan.sparse, plan.few)
-    return model
+def projected(
+    model: nn.Module, plan: Plan, ready: Callable[[nn.Module], nn.Module] | None = None
+) -> nn.Module:
+    """A plain copy of the model with its weights on the plan's sets, as the file of the plan holds it.
+
+    Then comes `ready`, by default `shrink.pack` where the network's layers run in turn, and biases that took
+    up a constant on the way are quantized again.
+    """
+    network = bake(copy.deepcopy(model))
+    project(network, plan.sparse, plan.few)
+    if ready is None and runs_in_turn(network):
+        ready = pack
+    if ready is not None:
+        network = ready(network)
+        project(network, {}, plan.few)
+    return network
 
 
 @torch.no_grad()
@@ -157,13 +167,7 @@ def _measured(
 ) -> Plan:
     """The plan with the bytes of its file."""
     plan = Plan(sparse, few, 0)
-    network = projected(model, plan)
-    if ready is None and runs_in_turn(network):
-        ready = pack
-    if ready is not None:
-        network = ready(network)
-        project(network, {}, few)  # biases that took up a constant on the way
-    return replace(plan, file_bytes=len(codec.encode(network)))
+    return replace(plan, file_bytes=len(codec.encode(projected(model, plan, ready))))
 
 
 def _levels(

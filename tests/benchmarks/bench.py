@@ -20,8 +20,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Subset
 
 import admm_lib as al
-from admm_lib import export, inference, records
+from admm_lib import export, imagenet, inference, opq, records
 from admm_lib._torchvision import torchvision
+from admm_lib.allocation import prunable
 from admm_lib.kmeans import kmeans
 from admm_lib.projections import top_k
 
@@ -173,6 +174,17 @@ def shrunk(rounds: int) -> Iterator[str]:
         yield row(f"the same, batch {batch}: ONNX Runtime / dense in torch", "", onnx[0], eager[1], rounds)
 
 
+def solution(rounds: int) -> Iterator[str]:
+    """OPQ's thresholds and steps of all 61 million weights of AlexNet, against one sum of each layer."""
+    model, _ = imagenet.network("alexnet")
+    layers = list(prunable(model).values())
+    solve = partial(opq.solve, model, 10, 4.0)
+    yield row(
+        "OPQ's solution of AlexNet / a sum of its weights", "≤ 10", solve,
+        lambda: [weight.sum() for weight in layers], rounds,
+    )  # fmt: skip
+
+
 def projection(rounds: int) -> Iterator[str]:
     """top_k against torch.topk, at fc1 of LeNet-5."""
     weight = torch.randn(500, 800)
@@ -227,7 +239,7 @@ def main(arguments: list[str] | None = None) -> None:
     print("|---|---|---|---|---|---|---|")
     tables = (
         steps(short), epochs(data, long, size), retraining(data, short), shrunk(short),
-        projection(short), clustering(data, min(long, 4), options.quick),
+        projection(short), solution(long), clustering(data, min(long, 4), options.quick),
     )  # fmt: skip
     for rows in tables:
         for line in rows:

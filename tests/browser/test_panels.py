@@ -31,6 +31,7 @@ def small(tmp_path, request):
         pytest.param("04_clustering_initialization", "bits", marks=pytest.mark.full),
         pytest.param("05_joint_compression", "pruning ratio", marks=pytest.mark.full),
         pytest.param("06_structured_vs_nonstructured", "ratio", marks=pytest.mark.full),
+        pytest.param("07_opq_allocation", "ratio", marks=pytest.mark.full),
         pytest.param("08_binarization", "values", marks=pytest.mark.full),
     ],
     indirect=["small"],

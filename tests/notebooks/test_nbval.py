@@ -17,7 +17,7 @@ from admm_lib import notebooks
 
 SLOW = (  # half a minute or more
     "02_one_shot_pruning", "03_progressive_pruning", "04_clustering_initialization", "05_joint_compression",
-    "06_structured_vs_nonstructured", "08_binarization",
+    "06_structured_vs_nonstructured", "07_opq_allocation", "08_binarization",
 )  # fmt: skip
 PATHS = [
     pytest.param(path, id=path.stem, marks=[pytest.mark.full] if path.stem in SLOW else [])
