@@ -10,7 +10,7 @@ from torch import nn
 from unit.tiny import TINY, trained, written
 
 import admm_lib as al
-from admm_lib import allocation, codec, data, laplace, pipelines, recipes
+from admm_lib import allocation, codec, data, laplace, pipelines, recipes, rivals
 from admm_lib.allocation import RULES, Plan, fitted, for_bytes, projected
 from admm_lib.constraints import Sparse
 from admm_lib.quantization import Levels
@@ -191,3 +191,19 @@ def test_opq_holds_masks_and_steps_as_the_dense_weights_gave_them(elsewhere):
         assert not bool(((one != 0) & (other == 0)).any())
         assert torch.equal(plan.few[name].project(one.detach()), one)
     assert origin["bits"] == {name: each.bits for name, each in plan.few.items()}
+
+
+def test_the_way_of_the_readme_ends_in_a_file_that_fits(tmp_path):
+    images = data.load("digits")
+    model, train = al.models.pretrained("lenet300", "digits"), images.train.subset(600)
+    plan = for_bytes(model, 6_000)
+    admm = al.ADMM(model, plan.sparse, rho=1e-3, schedule=al.geometric(1, 10, 2))
+    al.fit(model, train, epochs=2, admm=admm, batch_size=64)
+    plan = fitted(model, plan, 6_000)
+    allocation.project(model, plan.sparse, {})
+    rivals.straight_through(model, plan.few)
+    al.fit(model, train, epochs=2, batch_size=64)
+    plan = fitted(al.bake(model), plan, 6_000)
+    file = tmp_path / "model.admm"
+    al.save(projected(model, plan), file)
+    assert 0.95 * 6_000 <= file.stat().st_size == plan.file_bytes <= 6_000
