@@ -10,7 +10,7 @@ from torch import nn
 from unit.tiny import TINY, trained, written
 
 import admm_lib as al
-from admm_lib import allocation, codec, data, laplace, pipelines, recipes, rivals
+from admm_lib import allocation, byte_budget, codec, data, laplace, pipelines, recipes, rivals
 from admm_lib.allocation import RULES, Plan, fitted, for_bytes, projected
 from admm_lib.constraints import Sparse
 from admm_lib.quantization import Levels
@@ -183,7 +183,7 @@ def test_opq_holds_masks_and_steps_as_the_dense_weights_gave_them(elsewhere):
     recipe = recipes.read(written(elsewhere, **SIZED, method="opq"))
     images = data.load("digits")
     (dense, _), (last, origin) = trained(recipe, 107, images, home=elsewhere)
-    plan = for_bytes(dense, 6000, "laplace-remaining", 3, analytic=True)
+    plan = for_bytes(dense, round(byte_budget.RESERVE["opq"] * 6000), "laplace-remaining", 3, analytic=True)
     at_once = copy.deepcopy(dense)
     allocation.project(at_once, plan.sparse, plan.few)
     for name in plan.sparse:
