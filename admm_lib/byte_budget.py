@@ -11,9 +11,9 @@ from . import recipes
 from .allocation import Plan, fitted, for_bytes, levels_of, project, prunable
 from .constraints import Sparse
 
-# Training spreads weights over more levels than their projection has, and labels take more bytes: by about 5%
-# of the file after ADMM, 3% of networks pruned at once, 11% where steps are those of the dense weights (tuning
-# seeds of LeNet-300-100 and LeNet-5). So much is planned less, or else the last weights go without retraining.
+# Training spreads weights over more levels than their projection has, and labels take more bytes: about 5%
+# of the file after ADMM, 3% where networks are pruned at once, 11% where steps are those of dense weights (at
+# tuning seeds). So much is planned less, or else the last weights would go without retraining.
 RESERVE = {"admm": 0.945, "straight-through": 0.965, "opq": 0.89}
 
 

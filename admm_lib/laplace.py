@@ -106,7 +106,7 @@ def position_bits(beta: float, tau: float) -> float:
     return _entropy(math.exp(-beta / tau))
 
 
-def thresholds(fits: Mapping[str, Fit], sparsity: float, error: Error = "relative") -> dict[str, float]:
+def thresholds(fits: Mapping[str, Fit], sparsity: float, error: Error = "remaining") -> dict[str, float]:
     r"""The thresholds beta_i of all layers that prune a share `sparsity` of all weights with the least error.
 
     Minimizes sum_i a_i e_i(beta_i) subject to sum_i N_i (1 - exp(-beta_i / tau_i)) = sparsity N. Setting the
@@ -136,7 +136,7 @@ def thresholds(fits: Mapping[str, Fit], sparsity: float, error: Error = "relativ
 
 
 def steps(
-    fits: Mapping[str, Fit], betas: Mapping[str, float], bits: float, error: Error = "relative"
+    fits: Mapping[str, Fit], betas: Mapping[str, float], bits: float, error: Error = "remaining"
 ) -> dict[str, float]:
     r"""The steps Delta_i of all layers with the least error, at `bits` a kept weight on average.
 

@@ -61,7 +61,7 @@ def by_lamp(model: nn.Module, ratio: float) -> dict[str, Sparse]:
     return _by_score(model, ratio, lamp_scores)
 
 
-def by_laplace(model: nn.Module, ratio: float, error: laplace.Error = "relative") -> dict[str, Sparse]:
+def by_laplace(model: nn.Module, ratio: float, error: laplace.Error = "remaining") -> dict[str, Sparse]:
     r"""What is left of each layer where closed forms of Laplace-distributed weights put its threshold.
 
     keep_i = N_i exp(-beta_i / tau_i), with all beta_i at once from `laplace.thresholds`, in that weighting of

@@ -160,7 +160,7 @@ def test_weightings_differ_as_their_words_say():
     assert len({round(beta, 12) for beta in one.values()}) == 1
     layer = laplace.thresholds(FITS, 0.9, "layer")
     assert layer["b"] / layer["a"] == pytest.approx(math.sqrt(25_000 / 500))
-    relative = laplace.thresholds(FITS, 0.9)
+    relative = laplace.thresholds(FITS, 0.9, "relative")
     shares = {name: beta / FITS[name].tau for name, beta in relative.items()}
     assert shares["b"] / shares["c"] == pytest.approx(math.sqrt(25_000 / 4_000))
     sizes = {name: Fit(each.count, 1.0, 1.0) for name, each in FITS.items()}
