@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
-from urllib.error import URLError
 
 import torch
 from torch import nn
@@ -33,7 +32,7 @@ def network(name: str) -> tuple[nn.Module, str]:
     models = torchvision().models
     try:
         return models.get_model(name, weights="DEFAULT"), "ImageNet"
-    except (URLError, OSError):  # no way out, or a host that does not answer
+    except OSError:  # no way out, or a host that does not answer
         return models.get_model(name, weights=None), "random"
 
 

@@ -9,6 +9,7 @@ read.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 
 Error = Literal["weight", "layer", "relative", "remaining"]
 ERRORS: tuple[Error, ...] = ("weight", "layer", "relative", "remaining")
+MOST_BITS = 8  # of a label
 CHUNK = 1 << 18  # weights that are looked at together: they stay in the processor's cache
 
 
@@ -36,13 +38,25 @@ def fit(weight: Tensor) -> Fit:
     """
     count, total, largest = 0, 0.0, 0.0
     for chunk in weight.detach().reshape(-1).split(CHUNK):
-        magnitudes = chunk.abs()
-        count += int(magnitudes.count_nonzero())
-        total += magnitudes.sum(dtype=torch.float64 if magnitudes.dtype != torch.float32 else None).item()
-        largest = max(largest, magnitudes.max().item())
+        if len(chunk):
+            magnitudes = chunk.abs()
+            count += int(magnitudes.count_nonzero())
+            total += magnitudes.sum(dtype=None if chunk.dtype == torch.float32 else torch.float64).item()
+            largest = max(largest, magnitudes.max().item())
     if not (count and math.isfinite(total) and math.isfinite(largest)):
-        raise ValueError("a fit needs nonzero weights, and finite ones")
+        raise ValueError("a fit needs nonzero weights, and finite ones: go back to a good checkpoint")
     return Fit(count, total / count, largest)
+
+
+def fits(weights: Mapping[str, Tensor]) -> dict[str, Fit]:
+    """The fit of each layer; ValueError as `fit`, with the layer's name."""
+    found = {}
+    for name, weight in weights.items():
+        try:
+            found[name] = fit(weight)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    return found
 
 
 def distance(weight: Tensor, found: Fit) -> float:
@@ -63,7 +77,7 @@ def pruned_share(beta: float, tau: float) -> float:
 
 
 def pruning_error(beta: float, tau: float) -> float:
-    """The expected square of a weight that is cut where |w| < beta.
+    """What pruning where |w| < beta adds to the mean squared error of a layer: E[w^2; |w| < beta].
 
     e(beta) = 2 tau^2 - (beta^2 + 2 beta tau + 2 tau^2) exp(-beta / tau). Below beta = tau / 100 the terms
     cancel, and the beginning of their series, beta^3 / 3 tau - beta^4 / 4 tau^2 + beta^5 / 10 tau^3, takes
@@ -82,7 +96,8 @@ def quantization_error(step: float, tau: float) -> float:
         (e(step) - step (tau - (step + tau) q) + step^2 (1 - q) / 4) / (1 - q),
 
     the same in every cell, since what is left of an exponential beyond any point is that exponential again.
-    For step << tau it is step^2 / 12, which is returned below tau / 100, where it is right to 2e-6.
+    For step << tau it is step^2 / 12, which is returned below tau / 100, where it is right to 4e-6. Cells of
+    levels that are multiples of a step begin elsewhere, unless beta is half of an odd number of steps.
     """
     if step < tau / 100:
         return step**2 / 12
@@ -91,14 +106,17 @@ def quantization_error(step: float, tau: float) -> float:
     return (pruning_error(step, tau) - step * first + step**2 * (1 - q) / 4) / (1 - q)
 
 
-def label_bits(step: float, tau: float) -> float:
-    """The entropy, in bits, of a kept weight's sign and cell: 1 + H2(q) / (1 - q), q = exp(-step / tau).
+def label_bits(beta: float, step: float, count: int, tau: float) -> float:
+    r"""The entropy, in bits, of a kept weight's sign and level: 1 - sum_l p_l log2 p_l.
 
-    H2(q) = -q log2 q - (1 - q) log2 (1 - q). The cell's number is geometric, and finite in mean: no largest
-    weight is assumed.
+    Weights with |w| >= beta go to the nearest of `step`, ..., `count` * `step`, so that with P(x) =
+    exp(-(x - beta) / tau) level l has p_l = P(max(beta, (l - 1/2) step)) - P((l + 1/2) step), the first level
+    all that lies below its upper edge, and the last all above its lower.
     """
-    q = math.exp(-step / tau)
-    return 1 + _entropy(q) / -math.expm1(-step / tau)
+    edges = [beta, *(max(beta, (level + 0.5) * step) for level in range(1, count)), math.inf]
+    beyond = [math.exp(-(edge - beta) / tau) for edge in edges]
+    shares = [low - high for low, high in pairwise(beyond)]
+    return 1 - sum(share * math.log2(share) for share in shares if share > 0)
 
 
 def position_bits(beta: float, tau: float) -> float:
@@ -143,31 +161,35 @@ def steps(
     Minimizes sum_i a_i (n_i / N_i) Delta_i^2 / 12, n_i = N_i exp(-beta_i / tau_i), subject to sum_i n_i
     log2 (2 R_i / Delta_i) = bits sum_i n_i, where R_i is the largest weight: 2 R_i / Delta_i levels reach it,
     on both sides of zero. The Lagrangian leaves a_i Delta_i^2 = lambda N_i, **as for the thresholds**: all
-    layers have the same ratio Delta_i / beta_i ("remaining" takes a_i as the thresholds left it). lambda is
-    then found in closed form. A level for each sign is the least: a step is at most R_i. Raises ValueError as
-    `thresholds`, and for bits below 1.
+    layers have the same ratio Delta_i / beta_i ("remaining" takes a_i as the thresholds left it). A label has
+    1 bit, the sign, to 8: steps lie between R_i / 128 and R_i. lambda by bisection. Raises ValueError as
+    `thresholds`, and for bits outside 1 to 8.
     """
     _check(fits, error)
-    if not bits >= 1:
-        raise ValueError(f"bits is 1, the sign, or more, but is {bits!r}")
+    if not 1 <= bits <= MOST_BITS:
+        raise ValueError(f"bits are from 1, the sign, to {MOST_BITS}, but are {bits!r}")
     slope = {name: 1 / math.sqrt(_weighting(each, betas[name], error)) for name, each in fits.items()}
     kept = {name: each.count * math.exp(-betas[name] / each.tau) for name, each in fits.items()}
-    free, full = set(fits), set[str]()  # layers of one level each way have their one bit, and leave the rest
-    while free:
-        spent = bits * sum(kept.values()) - sum(kept[name] for name in full)
-        wanted = sum(kept[name] * math.log2(2 * fits[name].largest / slope[name]) for name in free)
-        scale = 2 ** ((wanted - spent) / sum(kept[name] for name in free))
-        over = {name for name in free if scale * slope[name] > fits[name].largest * (1 + 1e-12)}
-        if not over:
-            break
-        free, full = free - over, full | over
-    return {name: scale * slope[name] if name in free else fits[name].largest for name in fits}
+
+    def at(log_root: float) -> dict[str, float]:
+        root = math.exp(log_root)
+        bounds = {name: (each.largest / 2 ** (MOST_BITS - 1), each.largest) for name, each in fits.items()}
+        return {name: min(max(root * slope[name], low), high) for name, (low, high) in bounds.items()}
+
+    def spent(found: Mapping[str, float]) -> float:
+        return sum(kept[name] * math.log2(2 * fits[name].largest / step) for name, step in found.items())
+
+    limits = [math.log(each.largest / slope[name]) for name, each in fits.items()]
+    low, high = min(limits) - MOST_BITS, max(limits) + 1  # all at their most bits, and all at one
+    while (middle := (low + high) / 2) not in (low, high):
+        low, high = (middle, high) if spent(at(middle)) > bits * sum(kept.values()) else (low, middle)
+    return at(high)
 
 
 def widths(fits: Mapping[str, Fit], found: Mapping[str, float]) -> dict[str, int]:
-    """The whole bits a label needs where steps are `found`: 1 + ceil(log2(R_i / Delta_i)), from 1 to 8."""
+    """The whole bits a label needs where steps are `found`: 1 + ceil(log2(R_i / Delta_i)), 1 to 8."""
     exact = {name: math.log2(fits[name].largest / step) for name, step in found.items()}
-    return {name: min(8, 1 + max(0, math.ceil(each - 1e-9))) for name, each in exact.items()}
+    return {name: min(MOST_BITS, 1 + max(0, math.ceil(each - 1e-9))) for name, each in exact.items()}
 
 
 def _check(fits: Mapping[str, Fit], error: str) -> None:
@@ -180,13 +202,15 @@ def _check(fits: Mapping[str, Fit], error: str) -> None:
 def _weighting(each: Fit, beta: float, error: Error) -> float:
     """a_i / N_i of a layer."""
     mean = 2 * each.tau**2
+    match error:
+        case "weight":
+            return 1.0
+        case "layer":
+            return 1 / each.count
+        case "relative":
+            return 1 / (mean * each.count)
     left = (beta**2 + 2 * beta * each.tau + mean) * math.exp(-beta / each.tau)  # mean - e(beta)
-    return {
-        "weight": 1.0,
-        "layer": 1 / each.count,
-        "relative": 1 / (mean * each.count),
-        "remaining": 1 / (left * each.count),
-    }[error]
+    return 1 / (left * each.count)
 
 
 def _threshold(each: Fit, error: Error) -> Callable[[float], float]:

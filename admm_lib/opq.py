@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from . import laplace
-from .allocation import prunable
-from .names import resolve
+from .allocation import plain, prunable
 from .quantization import Levels
 from .rivals import straight_through
 
@@ -40,12 +39,17 @@ def solve(
     """The solution of all layers at `ratio` weights per nonzero weight and a mean of `bits` a kept weight.
 
     From the weights alone, in one pass over them; see `laplace.thresholds` and `laplace.steps`. Raises
-    ValueError for a ratio of 1 or less, and as these do.
+    ValueError for a ratio of 1 or less, one that asks for more weights than are nonzero, and as these do.
     """
     if not 1 < ratio < math.inf:
         raise ValueError(f"ratio is weights per nonzero weight, above 1, but is {ratio!r}")
-    fits = {name: laplace.fit(weight) for name, weight in prunable(model).items()}
-    betas = laplace.thresholds(fits, 1 - 1 / ratio, error)
+    weights = prunable(model)
+    fits = laplace.fits(weights)
+    total = sum(weight.numel() for weight in weights.values())
+    there = sum(each.count for each in fits.values())
+    if total / ratio >= there:
+        raise ValueError(f"only {there:,} of {total:,} weights are nonzero: raise ratio={ratio:g}")
+    betas = laplace.thresholds(fits, 1 - total / ratio / there, error)
     steps = laplace.steps(fits, betas, bits, error)
     widths = laplace.widths(fits, steps)
     return {
@@ -57,9 +61,12 @@ def solve(
 def expected_bits(solved: Mapping[str, Layer]) -> tuple[float, float]:
     """What the solution takes if the fits are right: bits of labels, and bits of positions.
 
-    Entropies, sum_i n_i (1 + H2(q_i) / (1 - q_i)) and sum_i N_i H2(n_i / N_i); see `laplace`.
+    Entropies, sum_i n_i `laplace.label_bits` and sum_i N_i H2(n_i / N_i).
     """
-    labels = sum(each.keep * laplace.label_bits(each.step, each.fit.tau) for each in solved.values())
+    labels = sum(
+        each.keep * laplace.label_bits(each.beta, each.step, 2 ** (each.bits - 1), each.fit.tau)
+        for each in solved.values()
+    )
     where = (each.fit.count * laplace.position_bits(each.beta, each.fit.tau) for each in solved.values())
     return labels, sum(where)
 
@@ -69,13 +76,13 @@ def hold(model: nn.Module, solved: Mapping[str, Layer]) -> nn.Module:
     """Prune and quantize as solved, in place, and hold masks and steps while the network is fine-tuned.
 
     The network computes with multiples of each layer's step; the gradient goes straight through to the
-    weights behind them (`rivals.straight_through`). `bake` ends it. Raises ValueError for an unknown layer.
+    weights behind them (`rivals.straight_through`). `bake` ends it. Raises ValueError, before any change, for
+    an unknown layer, and one that is held by a constraint already.
     """
+    weights = {name: plain(model, name) for name in solved}
     for name, each in solved.items():
-        weight = getattr(*resolve(model, name))
-        weight.masked_fill_(weight.abs() < each.beta, 0)
-    sets = {name: Levels(each.bits, step=each.step) for name, each in solved.items()}
-    straight_through(model, sets, every=0)
+        weights[name].masked_fill_(weights[name].abs() < each.beta, 0)
+    straight_through(model, {name: Levels(each.bits, step=each.step) for name, each in solved.items()})
     return model
 
 
@@ -97,10 +104,12 @@ def codebooks(weight: Tensor, bits: int) -> dict[str, Codebooks]:
     whose largest is the m-th level has labels of 1 + ceil(log2 m) bits, and WIDTH_BITS say so. "channel":
     levels of a step for each channel (`per="channel"`), and STEP_BITS for each. Labels of fixed width, as
     hardware reads them; positions are the same in all three. Source: OPQ's unified channel-wise
-    quantization, 2205.11141, as its abstract describes it.
+    quantization, 2205.11141, as its abstract describes it. Raises ValueError where no weight is left.
     """
     weight = weight.detach().flatten(1)
     kept = weight != 0
+    if not bool(kept.any()):
+        raise ValueError("a layer of zeros needs no codebook")
     count, live = int(kept.sum()), int(kept.any(1).sum())
     one, own = Levels(bits).project(weight), Levels(bits, per="channel").project(weight)
     step = one[kept].abs().min() / _lowest(one[kept])

@@ -141,15 +141,22 @@ class StraightThrough(nn.Module):
     """The network computes with projected weights, and the gradient goes to the free ones as if it had not.
 
     `project` finds the values; between two searches, `every` steps of training apart, each weight goes to
-    the nearest of those found last; with every=0, always of those found at first. Zeros stay zero. Source:
-    the straight-through estimator of 1308.3432.
+    the nearest of those found last. Where `levels` are given, they are held, and nothing is looked for. Zeros
+    stay zero. Source: the straight-through estimator of 1308.3432.
     """
 
-    def __init__(self, weight: Tensor, project: Callable[[Tensor], Tensor], every: int = 100) -> None:
+    def __init__(
+        self,
+        weight: Tensor,
+        project: Callable[[Tensor], Tensor],
+        every: int = 100,
+        levels: Tensor | None = None,
+    ) -> None:
         super().__init__()
-        self.project, self.every, self.steps = project, every, 0
+        self.project, self.every, self.steps, self.held = project, every, 0, levels is not None
         self.register_buffer("mask", weight.detach() != 0)
-        self.register_buffer("levels", self._found(weight.detach()), persistent=False)  # in the extra state
+        found = self._found(weight.detach()) if levels is None else levels.to(weight)
+        self.register_buffer("levels", found, persistent=False)  # in the extra state
 
     def _found(self, weight: Tensor) -> Tensor:
         nearest = self.project(torch.where(self.mask, weight, 0))
@@ -159,7 +166,7 @@ class StraightThrough(nn.Module):
         free = original.detach()
         if self.training and torch.is_grad_enabled():
             self.steps += 1
-            if self.every and self.steps % self.every == 0:
+            if self.steps % self.every == 0 and not self.held:
                 self.levels = self._found(free)
         nearest = torch.where(self.mask, nearest_level(free, self.levels), 0)
         return nearest + (original - free)  # the second term is zero, and carries the gradient

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from . import codec, data, files, models, recipes, records, stages, storage
-from .allocation import levels_of
 from .evaluation import evaluate
 from .low_rank import factored
 from .names import resolve
+from .quantization import Levels
 from .recipes import Recipe
 from .shrink import pack, runs_in_turn
 from .shrink_graph import clear_unread
@@ -89,7 +89,7 @@ def record_run(
     if recipes.prunes(recipe) and not runs_in_turn(model):
         model = clear_unread(model, images.val.inputs[:2])
     elif recipes.prunes(recipe) and recipes.quantizes(recipe):
-        _pack(model, recipe, trained[-1].origin.get("bits", {}))
+        _pack(model, recipe, trained[-1].origin.get("levels", {}))
     if ranks := recipes.ranks(recipe):
         model = factored(model, ranks)
     place = home or data.HOME
@@ -130,13 +130,13 @@ def record_run(
 
 
 @torch.no_grad()
-def _pack(model: nn.Sequential, recipe: Recipe, bits: Mapping[str, int]) -> None:
+def _pack(model: nn.Sequential, recipe: Recipe, levels: Mapping[str, dict]) -> None:
     """Live units first; biases that took up a constant on the way are projected onto their sets again."""
     pack(model)
     last = {}  # a later step's set for a layer takes the place of an earlier one
     for step in recipes.steps(recipe):
         last |= recipes.given_sets(step)
-    last |= levels_of(bits)
+    last |= {name: Levels(**each) for name, each in levels.items()}
     for name, each in last.items():
         tensor = getattr(*resolve(model, name))
         tensor.copy_(each.project(tensor))

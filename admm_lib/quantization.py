@@ -147,6 +147,19 @@ class Levels(_FewValues):
         if self.step is not None and not (isinstance(self.step, Real) and 0 < self.step < math.inf):
             raise ValueError(f"step is a positive number, but is {self.step!r}")
 
+    def project(self, weight: Tensor) -> Tensor:
+        """Each nonzero weight's nearest level. ValueError for NaN or infinity, or a step beyond the dtype."""
+        if self.step is not None and self.step > torch.finfo(weight.dtype).max:
+            raise ValueError(f"step={self.step:g} is more than {weight.dtype} holds: lower it")
+        return super().project(weight)
+
+    def given(self, dtype: torch.dtype) -> Tensor:
+        """All levels of a set with a `step`, ascending."""
+        count = 2 ** (self.bits - 1)
+        q = _Grain.of(dtype, 0).step(self.step, count, self.digits)
+        sizes = q * torch.arange(1, count + 1, dtype=torch.float64)
+        return torch.cat([-sizes.flip(0), sizes]).to(dtype)
+
     def _snap(self, values: np.ndarray, grain: _Grain) -> np.ndarray:
         m, count = np.abs(values), 2 ** (self.bits - 1)
         if self.step is not None:

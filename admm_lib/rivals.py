@@ -13,6 +13,7 @@ from .intersection import Both
 from .names import resolve
 from .parametrizations import Partly, StraightThrough, hold
 from .projections import nearest_level
+from .quantization import Levels
 
 # Of each level's weights, frozen one after the other (1811.01907, Section 3.4), each with as many epochs;
 # in the last part only biases and layers that are not quantized train on, as after ADMM with fixed levels.
@@ -99,12 +100,14 @@ def _nearest_share(distance: Tensor, nearest: Tensor, frozen: Tensor, share: flo
 def straight_through(model: nn.Module, sets: Mapping[str, Constraint], every: int = 100) -> None:
     """Let the layers train through their projection; see `parametrizations.StraightThrough`. In place.
 
-    `bake(model)` ends it with the projected weights. With every=0 the values are held as first found. Raises
-    ValueError, before any change, for an unknown layer, a set that prunes, and a set per channel.
+    `bake(model)` ends it with the projected weights. Levels whose step is given are held, all of them; others
+    are looked for anew every so many steps of training. Raises ValueError, before any change, for an unknown
+    layer, a set that prunes, and a set per channel.
     """
     for owner, each in _owned(model, sets):
         weight = getattr(*owner).detach().clone()
-        hold(*owner, weight, StraightThrough(weight, each.project, every))
+        held = each.given(weight.dtype) if isinstance(each, Levels) and each.step is not None else None
+        hold(*owner, weight, StraightThrough(weight, each.project, every, held))
 
 
 def _owned(

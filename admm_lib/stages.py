@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -65,8 +65,9 @@ def of_step(recipe: Recipe, step: dict[str, dict]) -> list[Stage]:
     """
     shared = _shared(recipe) | ({"distill": recipe["distill"]} if "distill" in recipe else {})
     shared |= {name: step[name] for name in recipes.BUDGETS if name in step}
-    sized = recipes.for_bytes(step)
-    if "finish" in recipe and ("sets" in step or sized):
+    if recipes.for_bytes(step):
+        return [Stage(*each) for each in byte_budget.parts(recipe, step, shared)]
+    if "finish" in recipe and "sets" in step:
         open_end = {"finish": recipe["finish"]}  # what comes next, so that nothing is projected before
         first = Stage("admm", shared | step["admm"] | open_end)
         return [first, Stage(recipe["finish"], shared | step["retrain"])]
@@ -77,7 +78,6 @@ def of_step(recipe: Recipe, step: dict[str, dict]) -> list[Stage]:
         ]
     epochs = step["admm"]["epochs"] + step["retrain"]["epochs"]
     name = "snap" if recipe["method"] == "magnitude" and "sets" in step else recipe["method"]
-    name = "straight-through" if recipe["method"] == "magnitude" and sized else name
     return [Stage(name, {**shared, **step["retrain"], "epochs": epochs})]
 
 
@@ -126,7 +126,7 @@ class Runner:
                 "provenance": provenance,
                 "loss": [round(epoch.loss, 5) for epoch in history],
                 "val_accuracy": [round(epoch.val_accuracy, 2) for epoch in history],
-                **({"bits": {name: each.bits for name, each in levels.items()}} if levels else {}),
+                **({"levels": {name: asdict(each) for name, each in levels.items()}} if levels else {}),
             }
             stage_files.keep(network, file, origin)
             for part in self.folder.glob(f"{unfinished.name}*"):
@@ -147,7 +147,7 @@ class Runner:
         """
         settings, plan = stage.settings, None
         if recipes.for_bytes(settings):
-            plan = byte_budget.planned(stage.name, settings, network, path[-1].origin.get("bits"))
+            plan = byte_budget.planned(stage.name, settings, network, path[-1].origin.get("levels"))
         few = recipes.given_sets(settings) if plan is None else plan.few
         trained, admm = _started(path, stage, network, plan.sparse if plan else None, few)
         before = sum(each.stage.settings["epochs"] for each in path)
@@ -179,7 +179,7 @@ class Runner:
             expand(trained, network)
         bake(network)
         if plan is not None:
-            byte_budget.meet(plan, network, settings["allocation"]["bytes"], stage.name)
+            byte_budget.meet(plan, network, settings, stage.name)
         return history, plan.few if plan else {}
 
 
@@ -205,7 +205,7 @@ def _started(
     if stage.name == "snap":
         ADMM(trained, few).finalize()
     elif stage.name in ("straight-through", "opq"):
-        straight_through(trained, few, every=100 if stage.name == "straight-through" else 0)
+        straight_through(trained, few)
     elif stage.name in ("admm", "hard-thresholding"):
         return trained, _split(stage, trained, sparse or recipes.sets(settings, network))
     return trained, None

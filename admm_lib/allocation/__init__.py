@@ -8,6 +8,7 @@ from .rules import (
     by_laplace,
     by_magnitude,
     lamp_scores,
+    plain,
     prunable,
     suggest,
     together,
@@ -17,6 +18,6 @@ from .steps import Left, in_steps
 
 __all__ = [
     "LOOKING", "RULES", "Left", "Plan", "by_lamp", "by_laplace", "by_magnitude", "fitted",
-    "for_bytes", "in_steps", "lamp_scores", "levels_of", "project", "projected", "prunable", "suggest",
-    "together", "uniform",
+    "for_bytes", "in_steps", "lamp_scores", "levels_of", "plain", "project", "projected", "prunable",
+    "suggest", "together", "uniform",
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,12 +17,13 @@ from ..names import resolve
 from ..parametrizations import bake
 from ..quantization import Levels
 from ..shrink import pack, runs_in_turn
-from .rules import RULES, prunable
+from .rules import RULES, TooSparse, plain, prunable
 
-BIAS = Levels(6, digits=7)  # of all biases: more bits were never needed
 DIGITS = 7  # of a step, which a file holds
+BIAS = Levels(6, digits=DIGITS)  # of all biases
 CLOSE = 0.99  # of the budget is near enough
-TRIES = 30  # of ratios, at most; five are usual
+TRIES = 40  # of ratios, at most; five are usual
+GUESSES = 6  # of them by falling bytes; then come halves
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def for_bytes(
 
     Positions, biases and header are charged: each trial's weights are projected onto its sets and written as
     a file would be (see `projected`, for `ready` too), at the ratio of `rule` that comes out closest to the
-    budget, and never above it: within 1% unless the next weight, or the file of all weights, is farther.
+    budget, and never above it: within 1% unless the bytes jump there, or the file of all weights is smaller.
     Rules of Laplace also give each layer its own bits, a mean of `bits` a kept weight by `laplace.steps`, and
     with `analytic` the steps themselves, as in OPQ, where else the best step for the weights is looked for;
     other rules give all the same bits. Biases have 6. The model stays as it is. Training changes which
@@ -76,21 +78,19 @@ def for_bytes(
     """
     if rule not in RULES:
         raise ValueError(f"rule must be one of {', '.join(RULES)}, but is {rule!r}")
-    weights = prunable(model)
-    total = sum(weight.numel() for weight in weights.values())
+    if analytic and not rule.startswith("laplace-"):
+        raise ValueError(f"rule {rule} has no steps of its own: leave analytic out, or take a laplace- rule")
     few = _levels(model, rule, bits, analytic)
 
     def at(ratio: float) -> Plan | None:
         """The plan of a ratio; None for one so high that a layer is left without a weight."""
         try:
             sparse = RULES[rule](model, ratio)
-        except ValueError as error:
-            if "would leave" not in str(error):
-                raise
+        except TooSparse:
             return None
-        return _measured(model, sparse, few(ratio), ready)
+        return _measured(model, sparse, few(sum(each.keep for each in sparse.values())), ready)
 
-    return _closest(at, budget, total)
+    return _closest(at, budget, model)
 
 
 def fitted(
@@ -101,23 +101,26 @@ def fitted(
 ) -> Plan:
     """The plan with all budgets changed by one factor, so that the weights make a file of `budget` bytes now.
 
-    For weights that ADMM has trained; arguments and errors as for `for_bytes`. No budget falls below 1.
+    For weights that ADMM has trained; arguments and errors as for `for_bytes`, and ValueError for budgets of
+    groups, and none at all. No budget falls below 1.
     """
     sizes = {name: weight.numel() for name, weight in prunable(model).items()}
+    if not plan.sparse or any(each.by != "element" for each in plan.sparse.values()):
+        raise ValueError("the plan needs budgets, and of single weights: Sparse(keep=...) for each layer")
     counts = {
         key: sizes[key] if isinstance(key, str) else sum(sizes[name] for name in key) for key in plan.sparse
     }
-    total, kept = sum(counts.values()), sum(each.keep for each in plan.sparse.values())
+    budgets = {key: each.budget(counts[key]) for key, each in plan.sparse.items()}
+    total, kept = sum(counts.values()), sum(budgets.values())
 
     def at(ratio: float) -> Plan | None:
-        factor = total / ratio / kept
-        keep = {key: math.floor(factor * each.keep + 0.5) for key, each in plan.sparse.items()}
-        if sum(keep.values()) < len(keep) and min(keep.values()) == 0:
+        keep = {key: math.floor(total / ratio / kept * each + 0.5) for key, each in budgets.items()}
+        if sum(keep.values()) < len(keep):
             return None
         sparse = {key: Sparse(keep=min(counts[key], max(1, each))) for key, each in keep.items()}
         return _measured(model, sparse, plan.few, ready)
 
-    return _closest(at, budget, total)
+    return _closest(at, budget, model)
 
 
 def levels_of(bits: Mapping[str, int]) -> dict[str, Levels]:
@@ -131,32 +134,36 @@ def projected(
 ) -> nn.Module:
     """A plain copy of the model with its weights on the plan's sets, as the file of the plan holds it.
 
-    Then comes `ready`, by default `shrink.pack` where the network's layers run in turn, and biases that took
-    up a constant on the way are quantized again.
+    Then comes `ready`, by default `shrink.pack` where that is possible, and biases that took up a constant on
+    the way are quantized again. Raises ValueError, before any change, as `project`.
     """
     network = bake(copy.deepcopy(model))
     project(network, plan.sparse, plan.few)
-    if ready is None and runs_in_turn(network):
-        ready = pack
     if ready is not None:
         network = ready(network)
-        project(network, {}, plan.few)
+    elif runs_in_turn(network):
+        with suppress(ValueError):  # a constant that no bias can take up: nothing was changed then
+            pack(network)
+    project(network, {}, plan.few)
     return network
 
 
 @torch.no_grad()
 def project(model: nn.Module, sparse: Mapping[Key, Sparse], few: Mapping[str, Constraint]) -> None:
-    """Budgets first, then levels for what stays; in place."""
+    """Budgets first, then levels for what stays; in place.
+
+    Raises ValueError, before any change, for an unknown layer, and one that is held by a constraint already.
+    """
+    names = {name for key in sparse for name in ([key] if isinstance(key, str) else key)}
+    tensors = {name: plain(model, name) for name in (*names, *few)}
     for key, each in sparse.items():
-        owners = [resolve(model, name) for name in ([key] if isinstance(key, str) else key)]
-        tensors = [getattr(*owner) for owner in owners]
-        joined = tensors[0] if len(tensors) == 1 else torch.cat([tensor.reshape(-1) for tensor in tensors])
-        chosen = each.chosen(joined).reshape(-1).split([tensor.numel() for tensor in tensors])
-        for tensor, mask in zip(tensors, chosen, strict=True):
+        mine = [tensors[name] for name in ([key] if isinstance(key, str) else key)]
+        joined = mine[0] if len(mine) == 1 else torch.cat([tensor.reshape(-1) for tensor in mine])
+        chosen = each.chosen(joined).reshape(-1).split([tensor.numel() for tensor in mine])
+        for tensor, mask in zip(mine, chosen, strict=True):
             tensor.masked_fill_(~mask.reshape(tensor.shape), 0)
     for name, each in few.items():
-        tensor = getattr(*resolve(model, name))
-        tensor.copy_(each.project(tensor))
+        tensors[name].copy_(each.project(tensors[name]))
 
 
 def _measured(
@@ -172,8 +179,8 @@ def _measured(
 
 def _levels(
     model: nn.Module, rule: str, bits: float, analytic: bool
-) -> Callable[[float], dict[str, Levels]]:
-    """The levels of all weights and biases, by ratio."""
+) -> Callable[[int], dict[str, Levels]]:
+    """The levels of all weights and biases, by how many weights stay."""
     weights = prunable(model)
     biases = {
         name.removesuffix("weight") + "bias": BIAS
@@ -183,12 +190,13 @@ def _levels(
     if not rule.startswith("laplace-"):
         if type(bits) is not int:
             raise ValueError(f"rule {rule} gives all layers the same whole number of bits, not {bits!r}")
-        return lambda ratio: levels_of(dict.fromkeys(weights, bits)) | biases
+        return lambda kept: levels_of(dict.fromkeys(weights, bits)) | biases
     error: laplace.Error = rule.removeprefix("laplace-")  # a rule's name says which
-    fits = {name: laplace.fit(weight) for name, weight in weights.items()}
+    fits = laplace.fits(weights)
+    there = sum(each.count for each in fits.values())
 
-    def by_steps(ratio: float) -> dict[str, Levels]:
-        betas = laplace.thresholds(fits, 1 - 1 / max(ratio, 1 + 1e-9), error)
+    def by_steps(kept: int) -> dict[str, Levels]:
+        betas = laplace.thresholds(fits, max(1 - kept / there, 1e-9), error)
         found = laplace.steps(fits, betas, bits, error)
         given = found if analytic else dict.fromkeys(found)
         bits_of = laplace.widths(fits, found)
@@ -197,14 +205,22 @@ def _levels(
     return by_steps
 
 
-def _closest(at: Callable[[float], Plan | None], budget: int, total: int) -> Plan:
-    """The largest plan within the budget, and close to it: the ratio's logarithm by falling bytes, which are
-    nearly as one over the ratio, or else by bisection.
+def _closest(at: Callable[[float], Plan | None], budget: int, model: nn.Module) -> Plan:
+    """The largest plan within the budget that is found by trying ratios: the next one by falling bytes, which
+    are nearly as one over the ratio, and halves of what is left between too large and too small.
     """
+    if not (type(budget) is int and budget >= 1):
+        raise ValueError(f"a budget is a whole number of bytes, 1 or more, but is {budget!r}")
+    weights = prunable(model).values()
+    if sum(int(weight.count_nonzero()) for weight in weights) <= 8 * budget:  # all of them may fit
+        whole = at(1.0)
+        if whole.file_bytes <= budget:
+            return whole
+    total = sum(weight.numel() for weight in weights)
     low, high = 0.0, math.log(total)  # too large, and too small or impossible
     x = min(max(math.log(2 * total / budget), low), high)  # two bytes a weight, to begin with
     best = least = None
-    for _ in range(TRIES):
+    for tried in range(TRIES):
         found = at(math.exp(x))
         if found is None:
             high, following = x, low
@@ -213,16 +229,13 @@ def _closest(at: Callable[[float], Plan | None], budget: int, total: int) -> Pla
             if found.file_bytes > budget:
                 low, least = x, found
             else:
-                best, high = found, x
-                if found.file_bytes >= CLOSE * budget or x == 0:
+                high, best = x, max(found, best or found, key=lambda plan: plan.file_bytes)
+                if found.file_bytes >= CLOSE * budget:
                     break
-        if low == 0 and following <= 0 and found is not None:
-            x = 0.0  # all of it may fit
-        else:
-            x = following if low < following < high else (low + high) / 2
+        x = following if tried < GUESSES and low < following < high else (low + high) / 2
     if best is None:
+        kept = sum(each.keep for each in least.sparse.values())
         raise ValueError(
-            f"a budget of {budget:,} bytes is too small: with hardly a weight in some layer the file has "
-            f"{least.file_bytes:,}"
+            f"a budget of {budget:,} bytes is too small: {kept:,} weights make {least.file_bytes:,} already"
         )
     return best

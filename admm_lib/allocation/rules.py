@@ -6,12 +6,19 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from .. import laplace
 from ..admm import Key
 from ..constraints import Sparse
+from ..names import resolve
 from ..parametrizations import original
 from ..projections import top_k_mask
+
+
+class TooSparse(ValueError):
+    """A ratio so high that a layer, or the network, would be left without a weight."""
+
 
 PRUNABLE = (nn.Linear, nn.modules.conv._ConvNd)  # not norms, whose few scales carry whole channels
 
@@ -70,7 +77,7 @@ def by_laplace(model: nn.Module, ratio: float, error: laplace.Error = "remaining
     the idea of OPQ, 2205.11141, whose own formulas were not read.
     """
     weights = prunable(model)
-    fits = {name: laplace.fit(weight) for name, weight in weights.items()}
+    fits = laplace.fits(weights)
     sizes = {name: each.count for name, each in fits.items()}
     total, there = Sparse(ratio=ratio).budget(sum(w.numel() for w in weights.values())), sum(sizes.values())
     if total == 0 or total >= there:
@@ -89,7 +96,7 @@ def together(model: nn.Module, ratio: float) -> dict[tuple[str, ...], Sparse]:
     weights = prunable(model)
     total = Sparse(ratio=ratio).budget(sum(weight.numel() for weight in weights.values()))
     if total == 0:
-        raise ValueError(f"ratio={ratio:g} would leave no weight at all: lower it")
+        raise TooSparse(f"ratio={ratio:g} would leave no weight at all: lower it")
     return {tuple(weights): Sparse(keep=total)}
 
 
@@ -111,6 +118,14 @@ def prunable(model: nn.Module) -> dict[str, Tensor]:
     if not found:
         raise ValueError("the model has no linear or convolution layer to prune")
     return found
+
+
+def plain(model: nn.Module, name: str) -> Tensor:
+    """A tensor that can be changed in place; ValueError for an unknown one, and one held by a constraint."""
+    owner = resolve(model, name)
+    if is_parametrized(*owner):
+        raise ValueError(f"{name} is held by a constraint: make the network plain first, with bake(model)")
+    return getattr(*owner).detach()
 
 
 def lamp_scores(weight: Tensor) -> Tensor:
@@ -138,7 +153,7 @@ def _by_score(model: nn.Module, ratio: float, score: Callable[[Tensor], Tensor])
 
 def _sets(keep: dict[str, int], ratio: float) -> dict[str, Sparse]:
     if empty := [name for name in keep if keep[name] == 0]:
-        raise ValueError(f"ratio={ratio:g} would leave {empty[0]} without a weight: lower it")
+        raise TooSparse(f"ratio={ratio:g} would leave {empty[0]} without a weight: lower it")
     return {name: Sparse(keep=count) for name, count in keep.items()}
 
 

@@ -1,6 +1,7 @@
 """Figures of notebook 07."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -126,9 +127,8 @@ def progress(panes: Mapping[str, Mapping[str, Curve]]) -> Figure:
     """Validation accuracy against epochs after the dense ones, for each way."""
     figure = new_figure(7.5, 3.0)
     row = figure.subplots(1, len(panes), squeeze=False)[0]
-    styles = ((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (PINK, ":"))
     for axes, (title, ways) in zip(row, panes.items(), strict=True):
-        for (name, points), (colour, line) in zip(ways.items(), styles, strict=False):
+        for (name, points), (colour, line) in zip(ways.items(), cycle(STYLES.values()), strict=False):
             axes.plot(*zip(*points, strict=True), color=colour, ls=line, label=name)
         axes.set(title=title, xlabel="epochs after the dense network")
     row[0].set_ylabel("validation accuracy, %")
@@ -150,13 +150,14 @@ def solution(
     row = figure.subplots(1, len(weights) + 1)
     for axes, (name, values) in zip(row, weights.items(), strict=False):
         largest, beta, step = float(np.abs(values).max()), betas[name], steps[name]
-        axes.hist(values, bins=BINS, range=(-largest, largest), color=COLORS[name], log=True)
+        counts, edges = np.histogram(values, bins=BINS, range=(-largest, largest))
+        axes.stairs(np.maximum(counts, 0.5), edges, baseline=0.5, fill=True, color=COLORS[name])
+        axes.set(yscale="log", ylim=(0.5, 2 * counts.max()))
         axes.axvspan(-beta, beta, color="white", alpha=0.7, lw=0)
         axes.axvline(-beta, color=INK, lw=0.8)
         axes.axvline(beta, color=INK, lw=0.8)
         levels = np.arange(max(1, round(beta / step)), largest / step + 0.5) * step
-        low = axes.get_ylim()[0]
-        axes.plot([*-levels, *levels], [low] * (2 * len(levels)), "|", color=INK, ms=9, clip_on=False)
+        axes.plot([*-levels, *levels], [0.5] * (2 * len(levels)), "|", color=INK, ms=9, clip_on=False)
         axes.set(title=name, xlabel="weight", xlim=(-largest, largest))
     places = np.arange(len(kept))
     expected, found = zip(*kept.values(), strict=True)

@@ -4,18 +4,16 @@ import copy
 from functools import cache
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from .. import codec, data, laplace, opq
 from ..allocation import prunable
 from ..evaluation import evaluate
 from ..figures import opq as figures
-from ..names import resolve
 from ..parametrizations import bake
 from .base import Panel, menu, slider
 
-RATIOS = (2, 5, 10, 20, 40, 80, 160)
+RATIOS = (10, 20, 40, 80, 160, 320)
 BITS = (1, 2, 3, 4, 5, 6)
 
 
@@ -55,8 +53,8 @@ def solution_panel(network: nn.Module, split: data.Split) -> Panel:
         stays, size, right = found(ratio, bits, error)
         kept = sum(stays[name] * len(weights[name]) for name in layers)
         total = sum(map(len, weights.values()))
-        biases = sum(getattr(resolve(network, name)[0], "bias", np.empty(0)).numel() for name in layers)
-        expected = sum(opq.expected_bits(layers)) / 8 + 4 * biases
+        others = sum(each.numel() for name, each in network.named_parameters() if name not in layers)
+        expected = sum(opq.expected_bits(layers)) / 8 + 4 * others
         told = ", ".join(f"{name.removesuffix('.weight')} {each.bits}" for name, each in layers.items())
         return (
             f"{total / kept:.1f}x fewer weights; bits: {told}; a file of {size:,} bytes, {expected:,.0f} "
@@ -66,7 +64,7 @@ def solution_panel(network: nn.Module, split: data.Split) -> Panel:
     return Panel(
         "one-shot pruning and quantization",
         {
-            "ratio": slider("ratio", RATIOS, 10),
+            "ratio": slider("ratio", RATIOS, 20),
             "bits": slider("bits a kept weight", BITS, 4),
             "error": menu("weighting", laplace.ERRORS, "remaining"),
         },

@@ -8,7 +8,9 @@ from torch import nn
 
 from .. import allocation, data, models
 from ..admm import Key
+from ..allocation.file_size import DIGITS
 from ..constraints import Sparse
+from ..laplace import MOST_BITS
 from ..names import resolve
 from ..rivals import SHARES
 from ..shrink import runs_in_turn
@@ -193,10 +195,10 @@ def _misformed(step: object, network: nn.Module) -> Iterator[str]:
         yield f"keep and sets need joint beside them, and it needs both: one of {', '.join(JOINT)}"
     if step.get("joint", JOINT[0]) not in JOINT:
         yield f"joint must be one of {', '.join(JOINT)}, but is {step['joint']!r}"
-    if "allocation" in step:
-        yield from _misallocated(step, network)
     if "allocation" not in step or hand:
         yield from _misfits(step, network)
+    if "allocation" in step:
+        yield from _misallocated(step, network)
 
 
 def _misstaged(found: Recipe) -> Iterator[str]:
@@ -295,6 +297,11 @@ def _misallocated(step: Recipe, network: nn.Module) -> Iterator[str]:
             yield (
                 f"allocation: {name} must be a positive{' whole' * whole} number, but is {found[name]!r}"
             )
+    if not 1 <= found.get("bits", 1) <= MOST_BITS:
+        yield f"allocation: bits are from 1 to {MOST_BITS}, but are {found['bits']!r}"
+    given = step.get("sets", {}).items() if hand else ()
+    if odd := [name for name, each in given if (each["set"], each.get("digits")) != ("levels", DIGITS)]:
+        yield f"sets: {odd[0]} needs levels of {DIGITS} digits under the rule given"
     if {"by", "group"} & set(step):
         yield "allocation: rules count single weights, so that by= has no place beside them"
     try:

@@ -3,6 +3,7 @@
 import copy
 import math
 from collections import OrderedDict
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -45,7 +46,7 @@ def written_bytes(model, plan):
 def test_the_file_is_close_to_the_budget_and_never_above_it(network, rule):
     for budget in (700, 2_000):
         plan = for_bytes(network, budget, rule)
-        assert 0.95 * budget <= plan.file_bytes <= budget
+        assert 0.97 * budget <= plan.file_bytes <= budget
         assert written_bytes(network, plan) == plan.file_bytes
         assert f"expected: a file of {plan.file_bytes:,} bytes" in str(plan)
 
@@ -64,7 +65,7 @@ def test_the_sets_of_a_plan_are_those_of_admm_and_their_file_meets_the_budget(ne
 def test_levels_follow_the_rule(network):
     alike = for_bytes(network, 900, "lamp", 2).few
     assert {each.bits for name, each in alike.items() if "weight" in name} == {2}
-    fits = {name: laplace.fit(weight) for name, weight in allocation.prunable(network).items()}
+    fits = laplace.fits(allocation.prunable(network))
     plan = for_bytes(network, 900, "laplace-relative", 3.5, analytic=True)
     kept = sum(each.keep for each in plan.sparse.values())
     ratio = sum(each.count for each in fits.values()) / kept
@@ -72,7 +73,7 @@ def test_levels_follow_the_rule(network):
     steps = laplace.steps(fits, betas, 3.5, "relative")
     for name, bits in laplace.widths(fits, steps).items():
         assert plan.few[name].bits == bits
-        assert plan.few[name].step == pytest.approx(steps[name], rel=0.01)
+        assert plan.few[name].step == pytest.approx(steps[name], rel=1e-6)
     assert {each.bits for name, each in plan.few.items() if "bias" in name} == {6}
     assert all(each.step is None for each in for_bytes(network, 900, "laplace-relative").few.values())
 
@@ -117,13 +118,21 @@ def test_the_model_stays_as_it_is(network):
 
 
 def test_what_cannot_be_is_said(network):
-    with pytest.raises(ValueError, match=r"a budget of 20 bytes is too small: .* the file has"):
+    with pytest.raises(ValueError, match=r"a budget of 20 bytes is too small: .* weights make"):
         for_bytes(network, 20)
+    for budget in (0, -5, 2.5):
+        with pytest.raises(ValueError, match="a budget is a whole number of bytes, 1 or more"):
+            for_bytes(network, budget)
+    with pytest.raises(ValueError, match="rule lamp has no steps of its own"):
+        for_bytes(network, 900, "lamp", analytic=True)
+    for odd in ({}, {"fc1.weight": Sparse(keep=4, by="filter")}):
+        with pytest.raises(ValueError, match="the plan needs budgets, and of single weights"):
+            fitted(network, Plan(odd, {}, 0), 900)
     with pytest.raises(ValueError, match="rule must be one of suggest, uniform"):
         for_bytes(network, 900, "lamb")
     with pytest.raises(ValueError, match="the same whole number of bits, not 2"):
         for_bytes(network, 900, "lamp", 2.5)
-    with pytest.raises(ValueError, match="bits is 1, the sign, or more"):
+    with pytest.raises(ValueError, match="bits are from 1, the sign, to 8"):
         for_bytes(network, 900, bits=0.5)
     broken = copy.deepcopy(network)
     broken.fc1.weight.data[0, 0] = math.nan
@@ -139,9 +148,75 @@ def test_a_step_that_is_given_is_not_looked_for():
     assert torch.equal(Levels(3, step=0.5).project(found), found)
     coarse = Levels(2, digits=2, step=0.55).project(weight)  # 0.5 and 0.75 have two binary digits
     assert torch.equal(coarse.abs().unique(), torch.tensor([0.0, 0.5, 1.0]))
+    with pytest.raises(ValueError, match=r"step=70000 is more than torch.float16 holds"):
+        Levels(2, step=70_000).project(torch.tensor([2.0], dtype=torch.float16))
+    given = Levels(2, step=0.5).given(torch.float32)
+    assert torch.equal(given, torch.tensor([-1.0, -0.5, 0.5, 1.0]))
     for step in (0, -1, math.inf, math.nan, "half"):
         with pytest.raises(ValueError, match="step is a positive number"):
             Levels(2, step=step)
+
+
+def with_norms():
+    """A network with a fixed part, norms, that is no small part of its file."""
+    model = nn.Sequential(nn.Linear(200, 200), nn.BatchNorm1d(200), nn.ReLU(), nn.Linear(200, 10))
+    generator = torch.Generator().manual_seed(1)
+    for tensor in model.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.copy_(torch.randn(tensor.shape, generator=generator))
+    return model
+
+
+def test_budgets_are_met_where_most_of_the_file_is_no_weight():
+    model = with_norms()
+    for budget in (3_600, 3_800, 5_000):
+        plan = for_bytes(model, budget, "uniform", 2, ready=lambda network: network)
+        assert 0.985 * budget <= plan.file_bytes <= budget
+    with pytest.raises(ValueError, match=r"a budget of 3,000 bytes is too small: .* weights make 3,"):
+        for_bytes(model, 3_000, "uniform", 2, ready=lambda network: network)
+
+
+def test_a_network_that_cannot_be_packed_is_written_as_it_is():
+    model = nn.Sequential(nn.Linear(60, 40), nn.ReLU(), nn.Linear(40, 10, bias=False))
+    with torch.no_grad():
+        model[0].weight.mul_(torch.linspace(0.05, 1, 40)[:, None])
+        model[0].bias.fill_(0.3)
+    plan = for_bytes(model, 300, "magnitude", 2)
+    assert 285 <= plan.file_bytes <= 300
+    assert plan.file_bytes == len(codec.encode(projected(model, plan)))
+
+
+def test_a_plan_is_for_plain_networks():
+    model = al.models.lenet300()
+    al.ADMM(model, {"fc1.weight": Sparse(keep=9_000)}).finalize()
+    before = al.storage.ladder(model).nonzero_weights
+    for sparse, few in (({"fc1.weight": Sparse(keep=10)}, {}), ({}, {"fc1.weight": Levels(2)})):
+        with pytest.raises(ValueError, match=r"fc1.weight is held by a constraint: .* bake"):
+            allocation.project(model, {"fc2.weight": Sparse(keep=10)} | sparse, few)
+    assert al.storage.ladder(model).nonzero_weights == before
+
+
+def test_what_fits_is_left_alone(network):
+    plan = for_bytes(network, 2_000, "lamp", 3)
+    before = projected(network, plan)
+    for budget in (plan.file_bytes, plan.file_bytes + 30, 2 * plan.file_bytes):
+        model = copy.deepcopy(before)
+        byte_budget.meet(plan, model, {"allocation": {"bytes": budget}}, "straight-through")
+        assert all(torch.equal(a, b) for a, b in zip(model.parameters(), before.parameters(), strict=True))
+    model = copy.deepcopy(before)
+    byte_budget.meet(plan, model, {"allocation": {"bytes": 1_500}}, "straight-through")
+    assert 1_450 <= len(codec.encode(model)) <= 1_500
+
+
+def test_bits_are_solved_for_the_weights_that_stay():
+    model = al.models.pretrained("lenet300", "digits")
+    allocation.project(model, allocation.by_lamp(model, 20), {})
+    plan = for_bytes(model, 6_000, "laplace-remaining", 3)
+    fits = laplace.fits(allocation.prunable(model))
+    kept, there = sum(s.keep for s in plan.sparse.values()), sum(each.count for each in fits.values())
+    betas = laplace.thresholds(fits, 1 - kept / there, "remaining")
+    bits = laplace.widths(fits, laplace.steps(fits, betas, 3, "remaining"))
+    assert {name: plan.few[name].bits for name in bits} == bits
 
 
 SIZED = {"keep": None, "allocation": {"rule": "laplace-remaining", "bytes": 6000, "bits": 3}}
@@ -172,7 +247,7 @@ def test_a_recipe_for_bytes_ends_in_a_file_close_to_them_and_never_above(elsewhe
     run = pipelines.record_run(recipe, 107, home=elsewhere)
     assert 0.95 * 6000 <= run["file_bytes"] <= 6000
     path = trained(recipe, 107, images, home=elsewhere)
-    bits = path[-1][1]["bits"]
+    bits = {name: each["bits"] for name, each in path[-1][1]["levels"].items()}
     assert set(bits) == {f"fc{i}.{kind}" for i in (1, 2, 3) for kind in ("weight", "bias")}
     for name, tensor in path[-1][0].named_parameters():
         values = tensor[tensor != 0].abs().unique()
@@ -182,15 +257,15 @@ def test_a_recipe_for_bytes_ends_in_a_file_close_to_them_and_never_above(elsewhe
 def test_opq_holds_masks_and_steps_as_the_dense_weights_gave_them(elsewhere):
     recipe = recipes.read(written(elsewhere, **SIZED, method="opq"))
     images = data.load("digits")
-    (dense, _), (last, origin) = trained(recipe, 107, images, home=elsewhere)
-    plan = for_bytes(dense, round(byte_budget.RESERVE["opq"] * 6000), "laplace-remaining", 3, analytic=True)
+    (dense, _), *_, (last, origin) = trained(recipe, 107, images, home=elsewhere)
+    plan = for_bytes(dense, 6000, "laplace-remaining", 3, analytic=True)
     at_once = copy.deepcopy(dense)
     allocation.project(at_once, plan.sparse, plan.few)
     for name in plan.sparse:
         one, other = last.get_parameter(name), at_once.get_parameter(name)
         assert not bool(((one != 0) & (other == 0)).any())
         assert torch.equal(plan.few[name].project(one.detach()), one)
-    assert origin["bits"] == {name: each.bits for name, each in plan.few.items()}
+    assert origin["levels"] == {name: asdict(each) for name, each in plan.few.items()}
 
 
 def test_the_way_of_the_readme_ends_in_a_file_that_fits(tmp_path):

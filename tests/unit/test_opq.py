@@ -38,19 +38,19 @@ def test_a_network_of_such_weights_has_what_was_solved(error):
         assert multiples.abs().max() <= 2 ** (each.bits - 1) + 1e-3
 
 
-def test_the_expected_bits_are_entropies_of_what_is_there():
+@pytest.mark.parametrize(("ratio", "bits"), [(40, 3), (10, 4), (2, 3), (10, 1.5)])
+def test_the_expected_bits_are_entropies_of_what_is_there(ratio, bits):
     model = drawn()
-    solved = opq.solve(model, 10, 4)
+    solved = opq.solve(model, ratio, bits)
     labels, where = opq.expected_bits(solved)
     counted = sum(al.storage.uniform(each.fit.count, round(each.keep)) for each in solved.values())
     assert where == pytest.approx(counted, rel=0.01)
-    found = 0.0
+    found, held = 0.0, al.bake(opq.hold(copy.deepcopy(model), solved))
     for name, each in solved.items():
-        weight = model.get_parameter(name).detach().abs()
-        cells = ((weight[weight >= each.beta] - each.beta) / each.step).floor().long()
-        shares = cells.bincount().double() / len(cells)
-        found += each.keep * (1 - sum(share * math.log2(share) for share in shares.tolist() if share))
-    assert labels == pytest.approx(found, rel=0.03)
+        weight = held.get_parameter(name).detach()
+        shares = weight[weight != 0].unique(return_counts=True)[1].double() / int(weight.count_nonzero())
+        found -= each.keep * sum(share * math.log2(share) for share in shares.tolist())
+    assert labels == pytest.approx(found, rel=0.02)
 
 
 def test_fine_tuning_moves_the_weights_and_neither_masks_nor_steps():
@@ -89,9 +89,42 @@ def test_what_cannot_be_is_said():
     for ratio in (1, 0.5, math.inf, math.nan):
         with pytest.raises(ValueError, match="ratio is weights per nonzero weight, above 1"):
             opq.solve(drawn(), ratio)
-    with pytest.raises(ValueError, match="bits is 1, the sign, or more"):
-        opq.solve(drawn(), 10, 0)
+    for bits in (0, 0.5, 8.5):
+        with pytest.raises(ValueError, match="bits are from 1, the sign, to 8"):
+            opq.solve(drawn(), 10, bits)
+    pruned = drawn()
+    pruned[0].weight.data[:, 10:] = 0
+    with pytest.raises(ValueError, match="only 4,000 of 62,000 weights are nonzero: raise ratio=5"):
+        opq.solve(pruned, 5)
+    pruned[0].weight.data[:] = 0
+    with pytest.raises(ValueError, match=r"0.weight: a fit needs nonzero weights"):
+        opq.solve(pruned, 5)
+    with pytest.raises(ValueError, match="a layer of zeros needs no codebook"):
+        opq.codebooks(torch.zeros(3, 3), 2)
     with pytest.raises(ValueError, match="error must be one of weight"):
         opq.solve(drawn(), 10, 3, "none")
+    model = nn.Sequential(nn.Linear(300, 200))
+    before = model[0].weight.detach().clone()
     with pytest.raises(ValueError, match="has no"):
-        opq.hold(nn.Sequential(nn.Linear(2, 2)), opq.solve(drawn(), 10))
+        opq.hold(model, opq.solve(drawn(), 10))
+    assert torch.equal(model[0].weight, before)
+    model = drawn()
+    al.ADMM(model, {"0.weight": al.Sparse(ratio=2)}).finalize()
+    with pytest.raises(ValueError, match=r"0.weight is held by a constraint: .* bake"):
+        opq.hold(model, opq.solve(model, 10))
+
+
+def test_all_multiples_of_a_step_can_be_reached():
+    model = drawn()
+    solved = opq.solve(model, 10, 4)
+    opq.hold(model, solved)
+    for name, each in solved.items():
+        layer = model.get_submodule(name.split(".")[0])
+        levels = layer.parametrizations.weight[0].levels
+        count = 2 ** (each.bits - 1)
+        assert len(levels) == 2 * count
+        expected = each.step * torch.tensor([*range(-count, 0), *range(1, count + 1)])
+        assert torch.allclose(levels, expected, rtol=1e-5)
+        layer.parametrizations.weight.original.data.fill_(1.5 * each.step * 0.99)
+        shown = layer.weight.detach()
+        assert torch.allclose(shown[shown != 0], torch.tensor(each.step))

@@ -22,6 +22,12 @@ def sized(**changes):
     return {"keep": None, "allocation": found, "finish": "straight-through"}
 
 
+def by_hand(few):
+    """TINY's budgets and one set, for a file."""
+    given = {"rule": "given", "bytes": 6000}
+    return {"allocation": given, "sets": {"fc1.weight": few}, "finish": "straight-through"}
+
+
 def of_colour(**changes):
     """TINY for the network that takes images of colour."""
     start = {"model": "resnet20", "track": "from-resnet20", "dataset": "cifar10"}
@@ -75,6 +81,10 @@ def of_colour(**changes):
         (sized(bytes=2.5), "allocation: bytes must be a positive whole number, but is 2.5"),
         (sized(bits=2.5), "allocation: bits must be a positive whole number, but is 2.5"),
         (sized(rule="laplace-layer", bits=0), "allocation: bits must be a positive number, but is 0"),
+        (sized(bits=9), "allocation: bits are from 1 to 8, but are 9"),
+        (sized(rule="laplace-layer", bits=0.5), "allocation: bits are from 1 to 8, but are 0.5"),
+        (by_hand({"set": "clusters", "bits": 2}), "fc1.weight needs levels of 7 digits under the rule given"),
+        (by_hand({"set": "levels", "bits": 2}), "fc1.weight needs levels of 7 digits under the rule given"),
         (sized(rule="given", bits=None), "the rule given goes by keep and sets: give both"),
         ({**sized(), "finish": None}, "must be admm with finish straight-through, or magnitude or opq"),
         ({**sized(), "finish": "incremental"}, "method must be admm with finish straight-through"),
