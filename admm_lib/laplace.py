@@ -7,18 +7,19 @@ read.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
+import numpy as np
 import torch
-from scipy import optimize
 from torch import Tensor
 
 Error = Literal["weight", "layer", "relative", "remaining"]
 ERRORS: tuple[Error, ...] = ("weight", "layer", "relative", "remaining")
 MOST_BITS = 8  # of a label
+NEWTON = 8  # steps; six are enough for doubles
 CHUNK = 1 << 18  # weights that are looked at together: they stay in the processor's cache
 
 
@@ -138,19 +139,26 @@ def thresholds(fits: Mapping[str, Fit], sparsity: float, error: Error = "remaini
     _check(fits, error)
     if not 0 < sparsity < 1:
         raise ValueError(f"sparsity is a share above 0 and below 1, but is {sparsity!r}")
-    total = sum(each.count for each in fits.values())
-    at = {name: _threshold(each, error) for name, each in fits.items()}
+    counts, taus = (np.array([getattr(each, name) for each in fits.values()]) for name in ("count", "tau"))
+    if error == "remaining":  # u^2 exp(u) / (u^2 + 2 u + 2) = lambda N_i with u = beta / tau
+
+        def betas(root: float) -> np.ndarray:
+            return taus * _solved(2 * math.log(root) + np.log(counts))
+    else:
+        slopes = np.array([1 / math.sqrt(_weighting(each, 0.0, error)) for each in fits.values()])
+
+        def betas(root: float) -> np.ndarray:
+            return root * slopes
 
     def pruned(root: float) -> float:
-        parts = (each.count * pruned_share(at[name](root), each.tau) for name, each in fits.items())
-        return sum(parts) / total
+        return float((counts * -np.expm1(-betas(root) / taus)).sum() / counts.sum())
 
     low, high = 0.0, 1.0
     while pruned(high) < sparsity:
         low, high = high, 2 * high
     while (middle := (low + high) / 2) not in (low, high):  # until doubles are next to each other
         low, high = (middle, high) if pruned(middle) < sparsity else (low, middle)
-    return {name: at[name](high) for name in fits}
+    return dict(zip(fits, betas(high).tolist(), strict=True))
 
 
 def steps(
@@ -213,29 +221,17 @@ def _weighting(each: Fit, beta: float, error: Error) -> float:
     return 1 / (left * each.count)
 
 
-def _threshold(each: Fit, error: Error) -> Callable[[float], float]:
-    r"""A layer's threshold as a function of sqrt(lambda).
+def _solved(logs: np.ndarray) -> np.ndarray:
+    """The u > 0 at which log(u^2 exp(u) / (u^2 + 2 u + 2)), which rises with u, has these values.
 
-    Where a_i is constant they are proportional. For "remaining", with u = beta / tau, it solves
-    u^2 exp(u) / (u^2 + 2 u + 2) = lambda N_i: tau has no part in how much a layer keeps.
+    Newton's method for log u, from the right, where the function is convex and no step goes too far.
     """
-    if error != "remaining":
-        slope = 1 / math.sqrt(_weighting(each, 0.0, error))
-        return lambda root: root * slope
-    return lambda root: each.tau * _solved(root**2 * each.count)
-
-
-def _solved(value: float) -> float:
-    """The u at which log(u^2 exp(u) / (u^2 + 2 u + 2)), which rises with u, is log(value)."""
-    if value == 0:
-        return 0.0
-    goal = math.log(value)
-
-    def above(log_u: float) -> float:
-        u = math.exp(log_u)
-        return 2 * log_u + u - math.log(u * u + 2 * u + 2) - goal
-
-    return math.exp(optimize.brentq(above, min(goal, 0.0) / 2 - 2, math.log(max(goal, 0.0) + 3), xtol=1e-14))
+    x = np.where(logs < 0, (logs + math.log(4)) / 2, np.log(np.maximum(logs, 0) + 3))
+    for _ in range(NEWTON):
+        u = np.exp(x)
+        above = 2 * x + u - np.log(u * u + 2 * u + 2) - logs
+        x = x - above / (2 + u - (2 * u * u + 2 * u) / (u * u + 2 * u + 2))
+    return np.exp(x)
 
 
 def _entropy(share: float) -> float:

@@ -164,6 +164,9 @@ def test_the_file_decodes_to_what_the_record_counts(pair):
     assert sum(int(p.count_nonzero()) for p in weights.values()) == found["nonzero_weights"]
     for layer in found["layers"]:
         assert int(weights[layer["name"]].count_nonzero()) == layer["nonzeros"]
+    last = recipes.steps(records.read(name)["recipe"])[-1]
+    if recipes.for_bytes(last):
+        assert 0.95 * last["allocation"]["bytes"] <= len(content) <= last["allocation"]["bytes"]
 
 
 @pytest.mark.parametrize("pair", RUNS, ids=of_run)
