@@ -6,6 +6,7 @@ from itertools import cycle
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ..records import Interval
 from .style import BLUE, COLORS, FAINT, GREEN, GREY, INK, LINES, MARKERS, ORANGE, PINK, new_figure, styled
@@ -54,37 +55,47 @@ def errors(panes: Mapping[str, Mapping[str, tuple[Curve, Curve]]], labels: tuple
             axes.plot(*zip(*expected, strict=True), ls=LINES.get(name, "-"), **style)
             axes.plot(*zip(*found, strict=True), ls="", marker=MARKERS.get(name, "."), color=style["color"])
         axes.set(xscale="log", yscale="log", title=title)
-        axes.legend(loc="upper left")
+        low, high = axes.get_xlim()
+        ticks = [tick for tick in (0.1, 0.2, 0.5, 1, 2, 5) if low <= tick <= high]
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.minorticks_off()
     for axes, label in zip(row, labels, strict=True):
         axes.set_xlabel(label)
-    row[0].set_ylabel("mean squared error, over the layer's mean square")
+    row[0].set_ylabel("error / mean square")
+    row[-1].legend(loc="upper left")
     return figure
 
 
 @styled
 def shares(panes: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Figure:
-    """How many weights each layer keeps under several rules: bars on a logarithmic axis, grouped by layer."""
-    figure = new_figure(7.5, 2.9)
+    """How many weights each layer keeps under several rules: bars on a logarithmic axis, grouped by layer.
+
+    A rule has its place in all panes, also where it is not in them.
+    """
+    figure = new_figure(7.5, 3.1)
     row = figure.subplots(1, len(panes), squeeze=False)[0]
-    for axes, (title, rules) in zip(row, panes.items(), strict=True):
-        _bars(axes, rules)
+    rules = list(dict.fromkeys(rule for of in panes.values() for rule in of))
+    for axes, (title, of) in zip(row, panes.items(), strict=True):
+        _bars(axes, of, rules)
         axes.set(yscale="log", title=title)
     row[0].set_ylabel("weights that stay")
-    row[-1].legend(loc="upper right", fontsize=8)
+    drawn = {bars.get_label(): bars for axes in row for bars in axes.containers}
+    figure.legend([drawn[rule] for rule in rules], rules, loc="outside lower center", ncols=len(rules))
     return figure
 
 
-def _bars(axes: Axes, rules: Mapping[str, Mapping[str, float]]) -> None:
-    layers = list(next(iter(rules.values())))
+def _bars(axes: Axes, found: Mapping[str, Mapping[str, float]], rules: Sequence[str]) -> None:
+    layers = list(next(iter(found.values())))
     width = 0.8 / len(rules)
     colours = (BLUE, ORANGE, GREEN, PINK, GREY, INK)
-    hatches = ("", "//", "..", "xx", "", "\\\\")
-    for index, (rule, kept) in enumerate(rules.items()):
-        places = np.arange(len(layers)) + (index - (len(rules) - 1) / 2) * width
-        axes.bar(
-            places, [max(kept[layer], 0.5) for layer in layers], width, color=colours[index % 6],
-            hatch=hatches[index % 6], edgecolor="white", lw=0.5, label=rule,
-        )  # fmt: skip
+    hatches = ("", "//", "..", "xx", "", "||")
+    for index, rule in enumerate(rules):
+        if rule in found:
+            axes.bar(
+                np.arange(len(layers)) + (index - (len(rules) - 1) / 2) * width,
+                [max(found[rule][layer], 0.5) for layer in layers], width, color=colours[index % 6],
+                hatch=hatches[index % 6], edgecolor="white", lw=0.5, label=rule,
+            )  # fmt: skip
     axes.set_xticks(range(len(layers)), layers)
 
 
@@ -98,9 +109,10 @@ def codebooks(panes: Mapping[str, Mapping[str, Curve]]) -> Figure:
         for way, points in ways.items():
             colour, marker, line = styles[way]
             axes.plot(*zip(*points, strict=True), color=colour, marker=marker, ls=line, label=way)
-        axes.set(yscale="log", title=title, xlabel="bits a kept weight, codebooks included")
-    row[0].set_ylabel("mean squared error, relative")
-    row[-1].legend(loc="upper right")
+        axes.set(yscale="log", title=title, xticks=(2, 4, 6))
+    row[0].set_ylabel("error / mean square")
+    row[0].legend(loc="lower left")
+    figure.supxlabel("bits a kept weight, codebooks included", fontsize=9.5)
     return figure
 
 
@@ -118,19 +130,20 @@ def arms(panes: Mapping[str, Mapping[str, Interval]], best: Mapping[str, str]) -
             axes.errorbar(each.mean, place, xerr=spread, fmt="o", color=colour, capsize=2.5, elinewidth=1)
         axes.set_yticks(range(len(names)), names)
         axes.set(ylim=(len(names) - 0.5, -0.5), title=title, xlabel="test accuracy, %")
+        axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.grid(visible=True, axis="x")
     return figure
 
 
 @styled
-def progress(panes: Mapping[str, Mapping[str, Curve]]) -> Figure:
-    """Validation accuracy against epochs after the dense ones, for each way."""
+def progress(panes: Mapping[str, Mapping[str, Curve]], lowest: float) -> Figure:
+    """Validation accuracy, from `lowest` on, against epochs after the dense ones, for each way."""
     figure = new_figure(7.5, 3.0)
     row = figure.subplots(1, len(panes), squeeze=False)[0]
     for axes, (title, ways) in zip(row, panes.items(), strict=True):
         for (name, points), (colour, line) in zip(ways.items(), cycle(STYLES.values()), strict=False):
             axes.plot(*zip(*points, strict=True), color=colour, ls=line, label=name)
-        axes.set(title=title, xlabel="epochs after the dense network")
+        axes.set(title=title, xlabel="epochs after the dense network", ylim=(lowest, None))
     row[0].set_ylabel("validation accuracy, %")
     row[-1].legend(loc="lower right")
     return figure

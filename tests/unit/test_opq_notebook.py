@@ -40,10 +40,13 @@ def test_errors_are_lines_as_expected_and_marks_as_found():
 
 def test_shares_are_bars_by_layer_and_rule():
     rules = {"relative": {"fc1": 10, "fc2": 0}, "LAMP": {"fc1": 4, "fc2": 6}}
-    (axes,) = figures.shares({"at 40x": rules}).axes
-    assert [bar.get_height() for bar in axes.patches] == [10, 0.5, 4, 6]  # none at all is below the axis
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["relative", "LAMP"]
-    assert [text.get_text() for text in axes.get_xticklabels()] == ["fc1", "fc2"]
+    figure = figures.shares({"at 40x": rules, "at 9x": {"LAMP": rules["LAMP"]}})
+    both, one = figure.axes
+    assert [bar.get_height() for bar in both.patches] == [10, 0.5, 4, 6]  # none at all is below the axis
+    assert [bar.get_facecolor() for bar in one.patches] == [bar.get_facecolor() for bar in both.patches[2:]]
+    assert [bar.get_x() for bar in one.patches] == [bar.get_x() for bar in both.patches[2:]]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["relative", "LAMP"]
+    assert [text.get_text() for text in both.get_xticklabels()] == ["fc1", "fc2"]
 
 
 def test_codebooks_and_progress_are_the_points_given():
@@ -52,7 +55,7 @@ def test_codebooks_and_progress_are_the_points_given():
     drawn = {line.get_label(): [tuple(point) for point in line.get_xydata()] for line in axes.lines}
     assert drawn == ways
     courses = {"one": [(1, 90.0), (2, 95.0)], "other": [(1, 80.0)]}
-    (axes,) = figures.progress({"net": courses}).axes
+    (axes,) = figures.progress({"net": courses}, 70).axes
     assert {line.get_label(): [tuple(p) for p in line.get_xydata()] for line in axes.lines} == courses
 
 
