@@ -128,3 +128,9 @@ def test_all_multiples_of_a_step_can_be_reached():
         layer.parametrizations.weight.original.data.fill_(1.5 * each.step * 0.99)
         shown = layer.weight.detach()
         assert torch.allclose(shown[shown != 0], torch.tensor(each.step))
+
+
+def test_the_ratio_counts_all_weights_also_those_that_are_zero_already():
+    model = drawn()
+    model[0].weight.data[:, 150:] = 0
+    assert sum(each.keep for each in opq.solve(model, 10).values()) == pytest.approx(6_200)
