@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from . import laplace
 from .allocation import plain, prunable
+from .codec.steps import find_step, multiples_of
 from .quantization import Levels
 from .rivals import straight_through
 
@@ -112,8 +113,9 @@ def codebooks(weight: Tensor, bits: int) -> dict[str, Codebooks]:
         raise ValueError("a layer of zeros needs no codebook")
     count, live = int(kept.sum()), int(kept.any(1).sum())
     one, own = Levels(bits).project(weight), Levels(bits, per="channel").project(weight)
-    step = one[kept].abs().min() / _lowest(one[kept])
-    widths = [1 + math.ceil(math.log2(max(1, round((row.abs().max() / step).item())))) for row in one]
+    step = find_step(one[kept])
+    largest = multiples_of(step, one.abs().amax(1)).tolist()  # level of each channel
+    widths = [1 + math.ceil(math.log2(max(1, multiple))) for multiple in largest]
     unified = sum(width * int(row.sum()) for width, row in zip(widths, kept, strict=True))
 
     def error(found: Tensor) -> float:
@@ -124,12 +126,3 @@ def codebooks(weight: Tensor, bits: int) -> dict[str, Codebooks]:
         "unified": Codebooks(error(one), unified, STEP_BITS + WIDTH_BITS * len(weight)),
         "channel": Codebooks(error(own), bits * count, STEP_BITS * live),
     }
-
-
-def _lowest(values: Tensor) -> int:
-    """Which multiple of the step the smallest of equally distant levels is."""
-    sizes = values.abs().unique().double()
-    for multiple in range(1, 129):
-        if bool(((sizes * multiple / sizes[0] - (sizes * multiple / sizes[0]).round()).abs() < 1e-3).all()):
-            return multiple
-    return 1

@@ -1,7 +1,8 @@
 """Recipes, data/recipes/NAME.yaml: what a full run does, checked whole before any work.
 
 A recipe is committed before its final seeds are run. Its choices were made on validation images; where one
-was not, the recipe's own comment says where it comes from. `form` has the fields, `checks` what may be wrong.
+was not, the recipe's own comment says where it comes from. `form` has the fields, `checks` and
+`allocated` what may be wrong.
 """
 
 from pathlib import Path

@@ -7,13 +7,10 @@ from itertools import chain
 from torch import nn
 
 from .. import allocation, data, models
-from ..admm import Key
-from ..allocation.file_size import DIGITS
-from ..constraints import Sparse
-from ..laplace import MOST_BITS
 from ..names import resolve
 from ..rivals import SHARES
 from ..shrink import runs_in_turn
+from .allocated import known_budgets, misallocated, missized
 from .form import (
     BUDGETS,
     CHOICES,
@@ -66,26 +63,9 @@ def problems(recipe: object, stem: str) -> Iterator[str]:
         )
     if "finish" in recipe and not any("sets" in step or for_bytes(step) for step in steps(recipe)):
         yield "finish is for weights that become quantized: give sets, or leave it out"
-    yield from _missized(recipe)
+    yield from missized(recipe)
     if "search" in recipe and len(steps(recipe)) <= recipe["search"]["width"]:
         yield "search: width models are pruned first, and then one step at least; add steps or lower width"
-
-
-def _missized(recipe: Recipe) -> Iterator[str]:
-    """What is wrong with a step that is to meet a file's size."""
-    sized = [for_bytes(step) for step in steps(recipe)]
-    by = recipe["method"], recipe.get("finish")
-    if any(sized[:-1]):
-        yield "allocation: bytes are those of the last step's file: give the steps before it a ratio"
-    if any(sized) and by not in (("admm", "straight-through"), ("magnitude", None), ("opq", None)):
-        yield (
-            "allocation: for bytes, weights are quantized as well: method must be admm with finish "
-            "straight-through, or magnitude or opq"
-        )
-    if recipe["method"] == "opq" and not (
-        len(sized) == 1 and sized[0] and steps(recipe)[0]["allocation"]["rule"].startswith("laplace-")
-    ):
-        yield "method opq solves all at once for a file: give one step, allocation, a laplace- rule and bytes"
 
 
 def _misstarted(recipe: Recipe) -> Iterator[str]:
@@ -133,7 +113,7 @@ def _misstepped(recipe: Recipe) -> Iterator[str]:
 
 def _overfull(step: Recipe, network: nn.Module, left: allocation.Left) -> Iterator[str]:
     """What is wrong with a step's budgets after those that leave `left`, which is lowered by them."""
-    budgets = _known(step, network)
+    budgets = known_budgets(step, network)
     remedy = "raise the ratio" if "allocation" in step else "lower it, or leave it out"
     for key, each in budgets.items():
         if each.keep > (most := left.most(key, each)):
@@ -141,17 +121,6 @@ def _overfull(step: Recipe, network: nn.Module, left: allocation.Left) -> Iterat
             yield f"{what} keeps {each.keep} {each.things}, but the steps before leave {most}: {remedy}"
     for key, each in budgets.items():
         left.lower(key, each)
-
-
-def _known(step: Recipe, network: nn.Module) -> dict[Key, Sparse]:
-    """The budgets of a step, as far as they are known before the weights are there."""
-    if for_bytes(step):
-        return {}
-    if "allocation" not in step:
-        return prune_sets(step, network)
-    rule, ratio = (step["allocation"][name] for name in ("rule", "ratio"))
-    layers = {} if rule in allocation.LOOKING else prune_sets(step, network)
-    return allocation.together(network, ratio) | layers
 
 
 def _mismatched(step: Recipe, recipe: Recipe, few: set[str]) -> Iterator[str]:
@@ -198,7 +167,7 @@ def _misformed(step: object, network: nn.Module) -> Iterator[str]:
     if "allocation" not in step or hand:
         yield from _misfits(step, network)
     if "allocation" in step:
-        yield from _misallocated(step, network)
+        yield from misallocated(step, network)
 
 
 def _misstaged(found: Recipe) -> Iterator[str]:
@@ -278,33 +247,3 @@ def _misfits(step: Recipe, network: nn.Module) -> Iterator[str]:
     for name in step.get("keep", {}):
         if name not in allocation.prunable(network):
             yield f"keep: {name} has fewer than two dimensions, and is not pruned: leave it out"
-
-
-def _misallocated(step: Recipe, network: nn.Module) -> Iterator[str]:
-    """What is wrong with the rule that allocates the budgets."""
-    found = step["allocation"]
-    rule = found.get("rule")
-    hand = rule == "given"
-    if not isinstance(rule, str) or (rule not in allocation.RULES and not hand):
-        yield f"allocation: rule must be one of {', '.join(allocation.RULES)}, given, but is {rule!r}"
-    needed = {"rule", "bytes", "bits"} if "bytes" in found else {"rule", "ratio"}
-    needed = {"rule", "bytes"} if hand else needed
-    if set(found) != needed:
-        yield f"allocation needs exactly {', '.join(sorted(needed))}, but has {', '.join(map(str, found))}"
-    for name in needed - {"rule"}:
-        whole = name == "bytes" or (name == "bits" and not rule.startswith("laplace-"))
-        if type(found[name]) not in ((int,) if whole else (int, float)) or not 0 < found[name] < math.inf:
-            yield (
-                f"allocation: {name} must be a positive{' whole' * whole} number, but is {found[name]!r}"
-            )
-    if not 1 <= found.get("bits", 1) <= MOST_BITS:
-        yield f"allocation: bits are from 1 to {MOST_BITS}, but are {found['bits']!r}"
-    given = step.get("sets", {}).items() if hand else ()
-    if odd := [name for name, each in given if (each["set"], each.get("digits")) != ("levels", DIGITS)]:
-        yield f"sets: {odd[0]} needs levels of {DIGITS} digits under the rule given"
-    if {"by", "group"} & set(step):
-        yield "allocation: rules count single weights, so that by= has no place beside them"
-    try:
-        _known(step, network)
-    except ValueError as error:
-        yield f"allocation: {error}"
