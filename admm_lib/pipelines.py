@@ -83,11 +83,12 @@ def record_run(
     included; each stage on the way to the result says which commits it was trained by (several where a
     killed run was resumed after a change).
     """
-    images = data.load(recipe["dataset"], device=training_device())
+    device = training_device()
+    images = data.load(recipe["dataset"], device=device)
     trained, tried = train(recipe, seed, images, report, home)
     dense, model = trained[0].network, trained[-1].network
     if recipes.prunes(recipe) and not runs_in_turn(model):
-        model = clear_unread(model, images.val.inputs[:2])
+        model = clear_unread(model, images.val.inputs[:2].cpu())
     elif recipes.prunes(recipe) and recipes.quantizes(recipe):
         _pack(model, recipe, trained[-1].origin.get("levels", {}))
     if ranks := recipes.ranks(recipe):
@@ -97,7 +98,8 @@ def record_run(
     file.parent.mkdir(parents=True, exist_ok=True)
     codec.save(model, file)
     decoded = network(recipe, file)
-    ladder = storage.ladder(decoded)
+    ladder, layers = storage.ladder(decoded), storage.layers(decoded)
+    dense, decoded = dense.to(device), decoded.to(device)
     spent = [seconds for each in tried for seconds in each["seconds"]] or _seconds(trained)
     dense_test, test = evaluate(dense, images.test), evaluate(decoded, images.test)
     run = {
@@ -109,7 +111,7 @@ def record_run(
         "weights": ladder.weights,
         "nonzero_weights": ladder.nonzero_weights,
         "ladder_bits": ladder.as_bits(),
-        "layers": storage.layers(decoded),
+        "layers": layers,
         "file": str(file.relative_to(place.parent)),
         "file_bytes": file.stat().st_size,
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),

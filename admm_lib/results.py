@@ -16,6 +16,7 @@ TRACKS = {  # where a run starts, and so what its ratios are counted against
     "from-lenet5": "From LeNet-5 (20-50-500): ratios against its 430,500 weights",
     "from-lenet300": "From LeNet-300-100: ratios against its 266,200 weights",
     "from-resnet20": "From ResNet-20 on CIFAR-10 (JPEG): ratios against its 270,896 weights",
+    "from-vgg16": "From VGG-16 on CIFAR-10 (JPEG): ratios against its 14,715,584 weights",
     "free": "Free architecture: another starting network, ratios against its own weights",
     "": "Other networks and data sets",  # of published numbers only
 }

@@ -62,6 +62,20 @@ def test_evaluate_is_in_eval_mode_and_gives_each_part_its_mode_back():
     assert model.training
 
 
+def test_convolutions_on_a_gpu_are_evaluated_in_whole_floats():
+    seen = []
+
+    class Asks(nn.Linear):
+        def forward(self, x):
+            seen.append(torch.backends.cudnn.allow_tf32)
+            return super().forward(x)
+
+    before = torch.backends.cudnn.allow_tf32
+    al.evaluate(Asks(2, 2), [(torch.ones(3, 2), torch.zeros(3, dtype=torch.long))])
+    assert seen == [False]
+    assert torch.backends.cudnn.allow_tf32 == before
+
+
 def test_the_bitmap_is_of_the_test_set_in_order():
     model = network()
     model[3].bias.data[3] = 1e6  # says 3 to everything

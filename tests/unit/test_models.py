@@ -163,7 +163,7 @@ def test_resnet20_has_the_layers_of_its_paper():
     ]  # fmt: skip
     assert [shape for shape in shapes if shape[2:] == (1, 1)] == [(32, 16, 1, 1), (64, 32, 1, 1)]
     assert network.architecture == ("resnet20", {})
-    assert models.OF_COLOUR == ("resnet20",)
+    assert models.OF_COLOUR == ("resnet20", "vgg16")
 
 
 def test_a_residual_block_is_what_it_says():
@@ -181,8 +181,9 @@ def test_a_residual_block_is_what_it_says():
     assert isinstance(same.shortcut, nn.Identity)
 
 
-def test_resnet20_starts_with_signals_that_neither_grow_nor_vanish():
-    network = models.create("resnet20", seed=0)
+@pytest.mark.parametrize("name", models.OF_COLOUR)
+def test_deep_networks_start_with_signals_that_neither_grow_nor_vanish(name):
+    network = models.create(name, seed=0)
     seen = network(torch.randn(16, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
     assert seen.shape == (16, 10)
     assert 0.1 < seen.std() < 10
@@ -194,3 +195,35 @@ def test_resnet20_comes_back_from_a_file(tmp_path):
     again = al.load(tmp_path / "network.admm").eval()
     x = torch.randn(2, 3, 32, 32)
     assert torch.equal(again(x), network(x))
+
+
+# VGG-16
+
+
+def test_vgg16_is_configuration_d_with_norms_and_one_linear_layer():
+    network = models.create("vgg16", seed=0)
+    kinds = {"Conv2d": [], "MaxPool2d": [], "Linear": []}
+    for name, module in network.named_children():
+        kinds.setdefault(type(module).__name__, []).append(name)
+    widths = [network.get_submodule(name).out_channels for name in kinds["Conv2d"]]
+    assert widths == [64] * 2 + [128] * 2 + [256] * 3 + [512] * 6
+    assert kinds["Conv2d"][:3] == ["conv1_1", "conv1_2", "conv2_1"]
+    assert kinds["Conv2d"][-1] == "conv5_3"
+    assert len(kinds["MaxPool2d"]) == 5
+    assert kinds["Linear"] == ["fc"]
+    assert len(kinds["BatchNorm2d"]) == len(kinds["ReLU"]) == 13
+    assert sum(p.numel() for p in network.parameters() if p.dim() > 1) == 14_715_584
+    assert sum(p.numel() for p in network.parameters() if p.dim() == 1) == 8_458
+    assert network.architecture == ("vgg16", {})
+
+
+def test_vgg16_is_what_it_says():
+    network = models.create("vgg16", seed=0).eval()
+    x = seen = torch.randn(1, 3, 32, 32)
+    for block, depth in enumerate((2, 2, 3, 3, 3), 1):
+        for number in range(1, depth + 1):
+            weight = network.get_submodule(f"conv{block}_{number}").weight
+            seen = torch.relu(nn.functional.conv2d(seen, weight, padding=1) / (1 + 1e-5) ** 0.5)
+        seen = nn.functional.max_pool2d(seen, 2)
+    outputs = seen.flatten(1) @ network.fc.weight.T + network.fc.bias
+    torch.testing.assert_close(network(x), outputs, atol=1e-4, rtol=1e-4)

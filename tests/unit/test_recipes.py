@@ -39,7 +39,7 @@ def of_colour(**changes):
     [
         ({"method": "magic"}, "method must be one of admm, hard-thresholding, magnitude, snap, incremental"),
         ({"track": "both"}, "track must be one of"),
-        ({"model": "lenet7"}, "model must be one of lenet5, lenet300, resnet20"),
+        ({"model": "lenet7"}, "model must be one of lenet5, lenet300, resnet20, vgg16"),
         ({"dataset": "cifar10-jpeg"}, "lenet300 takes images of another size than those of cifar10-jpeg"),
         (of_colour(dataset="digits"), "resnet20 takes images of another size than those of digits"),
         (of_colour(track="from-lenet5"), "track must be from-resnet20 or free, but is 'from-lenet5'"),
