@@ -6,6 +6,7 @@ and nbval cannot execute them reliably. Long work belongs into a `Worker`.
 """
 
 import html
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,6 +18,7 @@ from matplotlib.figure import Figure
 from traitlets import TraitError
 
 from ..figures.style import CSS_DPI, Picture, png, show
+from . import downloads
 from .worker import Worker
 
 __all__ = ["Panel", "State", "Worker", "choices", "menu", "slider", "sweep_states"]
@@ -67,8 +69,9 @@ class Panel:
     picture: here, in the static figure below the panel and in tests. `alt` is the picture's
     sentence for those who do not see it. `text(**state)` is a line of plain text under the picture,
     `code(**state)` what "Copy as code" gives. `actions` maps a button's label to a function of the
-    state that returns the controls to change. `below` are further widgets. An exception in any of
-    these functions is shown inside the panel.
+    state that returns the controls to change. `files` maps what "Save" buttons are for, beside the figure,
+    to functions of the state that return a file's name and content. `below` are further widgets. An
+    exception in any of these functions is shown inside the panel.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class Panel:
         text: Callable[..., str] | None = None,
         code: Callable[..., str] | None = None,
         actions: Mapping[str, Callable[[State], State]] | None = None,
+        files: Mapping[str, downloads.File] | None = None,
         below: Sequence[widgets.Widget] = (),
         cache: int = 64,
     ) -> None:
@@ -91,21 +95,28 @@ class Panel:
         self._error = ""
         # Without a tooltip: ipywidgets 8.1 fails in the browser to draw an Image that has one.
         self._image = widgets.Image(format="png", layout=widgets.Layout(object_fit="contain"))
-        self._line, self._alert, self._shown_code = (widgets.HTML() for _ in range(3))
+        self._line, self._alert, self._shown_code, self._link = (widgets.HTML() for _ in range(4))
         self.buttons = {label: widgets.Button(description=label) for label in actions or {}}
         for label, button in self.buttons.items():
             button.on_click(lambda _, act=actions[label]: self._act(act))
         if code is not None:
             self.buttons["Copy as code"] = widgets.Button(description="Copy as code", icon="copy")
             self.buttons["Copy as code"].on_click(lambda _: self._toggle_code())
+        for label, file in {"figure": self._figure_file, **(files or {})}.items():
+            button = self.buttons[f"Save {label}"] = widgets.Button(icon="download")
+            button.description = f"Save {label}"
+            button.on_click(lambda _, file=file: self._save(file))
+        for button in self.buttons.values():
+            button.layout.width = "auto"
         for control in self.controls.values():
             control.observe(self.refresh, "value")
         row = widgets.Layout(flex_flow="row wrap")
         self.widget = widgets.VBox(
             [
+                widgets.HTML(_OWN_KEYS, layout=widgets.Layout(display="none")),
                 widgets.Box(list(self.controls.values()), layout=row),
                 widgets.Box(list(self.buttons.values()), layout=row),
-                self._alert, self._image, self._line, self._shown_code, *below,
+                self._alert, self._image, self._line, self._link, self._shown_code, *below,
             ]
         )  # fmt: skip
         self.refresh()
@@ -135,6 +146,15 @@ class Panel:
         """The code of the current state; empty where the panel has none."""
         return "" if self._code is None else self._code(**self.state)
 
+    @property
+    def link(self) -> str:
+        """The download on offer, as HTML, or an empty string."""
+        return self._link.value
+
+    def offer(self, name: str, content: bytes) -> None:
+        """Show a link to a file, until a control is moved."""
+        self._link.value = downloads.link(name, content)
+
     def figure(self, **values: Any) -> Figure:
         """The panel's figure for its current state, with `values` in place of some of it."""
         return self._draw(**{**self.state, **values})
@@ -163,7 +183,7 @@ class Panel:
         """Draw the current state; calls during a drawing only ask for one more at its end."""
         if self._muted:
             return
-        self._pending = True
+        self._pending, self._link.value = True, ""
         while self._pending and self._lock.acquire(blocking=False):
             try:
                 self._pending = False
@@ -211,6 +231,17 @@ class Panel:
         except Exception as problem:
             self._complain(problem)
 
+    def _save(self, file: downloads.File) -> None:
+        try:
+            self.offer(*file(**self.state))
+        except Exception as problem:
+            self._complain(problem)
+
+    def _figure_file(self, **state: Any) -> tuple[str, bytes]:
+        words = f"{self.title.split(',')[0]} {' '.join(map(str, state.values()))}"
+        name = "-".join(re.findall(r"[a-z0-9.]+", words.lower()))
+        return f"{name}.png", png(self.figure())
+
     def _toggle_code(self) -> None:
         try:
             if self._shown_code.value:
@@ -232,6 +263,13 @@ class Panel:
         return bundle
 
 
+# JupyterLab takes arrow keys for its own, from cell to cell, and letters for commands: a menu could not be
+# moved by keyboard, and "b" in it would make a cell. What is pressed in a panel ends here, except shortcuts.
+_OWN_KEYS = """<style onload="
+ this.closest('.jp-OutputArea-child')?.addEventListener('keydown', event => {
+  if (!event.ctrlKey && !event.metaKey && !event.shiftKey) event.stopPropagation();
+ });
+"></style>"""
 # Inline, because a script inside an HTML widget is never run. Without the clipboard (a page that is
 # not served securely) the code is still selected, one key away from being copied.
 _COPY = """<button class="jupyter-button" onclick="

@@ -18,6 +18,7 @@ from ..figures import binarization as figures
 from ..quantization import Binary, Clusters, Levels, PowerOfTwo, Ternary
 from ..schedules import geometric
 from ..training import Epoch, fit
+from . import downloads
 from .base import Panel, Worker, menu, slider
 
 SETS = {
@@ -95,11 +96,16 @@ def values_panel(network: nn.Module, split: data.Split, train: data.Split) -> Pa
             f"{right(values, per):.1f}% right, nothing trained"
         )
 
-    def run(stop: Event, report: Report) -> None:
-        chosen = few(panel.state["values"], panel.state["per"])
-        _train(copy.deepcopy(network), dict.fromkeys(weights, chosen), split, train, stop, report)
+    def run(stop: Event, report: Report) -> tuple[str, bytes] | None:
+        chosen, model = panel.state, copy.deepcopy(network)
+        sets = dict.fromkeys(weights, few(chosen["values"], chosen["per"]))
+        _train(model, sets, split, train, stop, report)
+        return None if stop.is_set() else (f"{called(**chosen)}-trained.admm", codec.encode(model))
 
-    worker = Worker("Train", run)
+    def called(layer: str, values: str, per: str) -> str:
+        return f"lenet5-{values.replace(' ', '-')}-per-{per}"
+
+    worker = Worker("Train", run, lambda made: made and panel.offer(*made))
     panel = Panel(
         "few values",
         {
@@ -112,6 +118,9 @@ def values_panel(network: nn.Module, split: data.Split, train: data.Split) -> Pa
         "squared error that these values make in each layer, as bars.",
         text=text,
         code=_code,
+        files=downloads.of_network(
+            lambda layer, values, per: projected(values, per), called, split.inputs[:2].cpu()
+        ),
         below=[worker.widget],
     )
     panel.worker = worker

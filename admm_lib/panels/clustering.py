@@ -13,6 +13,7 @@ from ..evaluation import evaluate
 from ..figures import clustering as figures
 from ..kmeans import STARTS, Clustering, kmeans
 from ..names import resolve
+from . import downloads
 from .base import Panel, menu, slider
 
 BITS = (1, 2, 3, 4, 5, 6)
@@ -39,14 +40,20 @@ def centroids_panel(networks: Mapping[str, nn.Module], split: data.Split) -> Pan
         found = weights(network, layer)
         return kmeans(found, 2**bits, start, generator=generator, **more)
 
-    @cache
-    def right(network: str, layer: str, bits: int, start: str) -> float:
+    def projected(network: str, layer: str, bits: int, start: str) -> nn.Module:
         model = copy.deepcopy(networks[network])
         weight = getattr(*resolve(model, f"{layer}.weight"))
         found = clustered(network, layer, bits, start)
         with torch.no_grad():
             weight[weight != 0] = found.centroids[found.labels].to(weight)
-        return evaluate(model, split).accuracy
+        return model
+
+    @cache
+    def right(network: str, layer: str, bits: int, start: str) -> float:
+        return evaluate(projected(network, layer, bits, start), split).accuracy
+
+    def called(network: str, layer: str, bits: int, start: str) -> str:
+        return f"lenet5-{network}-{layer}-{bits}bit-{start}"
 
     def draw(network: str, layer: str, bits: int, start: str) -> Any:
         begin = clustered(network, layer, bits, start, iterations=0).centroids
@@ -79,6 +86,7 @@ def centroids_panel(networks: Mapping[str, nn.Module], split: data.Split) -> Pan
         "centroid's way from the start to the end, and where the best ones lie.",
         text=text,
         code=_code,
+        files=downloads.of_network(projected, called, split.inputs[:2].cpu()),
     )
 
 

@@ -1,13 +1,11 @@
 """Panel of notebook 05."""
 
-import base64
 import copy
 from collections.abc import Callable
 from functools import cache, lru_cache
 from threading import Event
 from typing import Any
 
-import ipywidgets as widgets
 import torch
 from torch import nn
 
@@ -21,6 +19,7 @@ from ..quantization import Clusters, Levels
 from ..rivals import SHARES, freeze_nearest
 from ..schedules import geometric
 from ..training import Epoch, fit
+from . import downloads
 from .base import Panel, Worker, menu, slider
 
 SETS = {"levels": Levels, "clusters": Clusters}
@@ -38,7 +37,6 @@ def file_panel(network: nn.Module, split: data.Split, train: data.Split) -> Pane
     other is frozen on its values. The file of that takes the place of the other below.
     """
     network = copy.deepcopy(network).cpu()
-    link = widgets.HTML()
 
     @lru_cache(maxsize=8)
     def projected(ratio: int, bits: int, values: str) -> nn.Module:
@@ -71,10 +69,8 @@ def file_panel(network: nn.Module, split: data.Split, train: data.Split) -> Pane
             f"each weight and bias; {right(ratio, bits, values):.1f}% right, nothing trained"
         )
 
-    def offer(*_: object) -> None:
-        chosen = panel.state
-        name = "lenet5-{ratio}x-{bits}bit-{values}.admm".format(**chosen)
-        link.value = _download(measured(**chosen)[0], name)
+    def called(ratio: int, bits: int, values: str) -> str:
+        return f"lenet5-{ratio}x-{bits}bit-{values}"
 
     def run(stop: Event, report: Report) -> tuple[str, bytes] | None:
         chosen = panel.state
@@ -84,13 +80,9 @@ def file_panel(network: nn.Module, split: data.Split, train: data.Split) -> Pane
             return None
         content = codec.encode(model)
         report(1, f"{evaluate(model, split).accuracy:.1f}% right, {len(content):,} bytes")
-        return "lenet5-{ratio}x-{bits}bit-{values}-retrained.admm".format(**chosen), content
+        return f"{called(**chosen)}-retrained.admm", content
 
-    def done(found: tuple[str, bytes] | None) -> None:
-        if found is not None:
-            link.value = _download(found[1], found[0])
-
-    worker = Worker("Retrain", run, done)
+    worker = Worker("Retrain", run, lambda made: made and panel.offer(*made))
     panel = Panel(
         "what a file is made of",
         {
@@ -102,12 +94,10 @@ def file_panel(network: nn.Module, split: data.Split, train: data.Split) -> Pane
         alt="One bar, as long as the file: its values, positions, codebooks, biases and header.",
         text=text,
         code=_code,
-        below=[worker.widget, link],
+        files=downloads.of_network(projected, called, split.inputs[:2].cpu()),
+        below=[worker.widget],
     )
-    panel.worker, panel.link = worker, link
-    for control in panel.controls.values():
-        control.observe(offer, "value")
-    offer()
+    panel.worker = worker
     return panel
 
 
@@ -132,12 +122,6 @@ def _retrain(
         freeze_nearest(model, dict.fromkeys(budgets, few), share)
         fit(model, train, 1, seed=done[0], **common)
     return not stop.is_set()
-
-
-def _download(content: bytes, name: str) -> str:
-    """A link that holds the file itself."""
-    data_uri = "data:application/octet-stream;base64," + base64.b64encode(content).decode()
-    return f'<a download="{name}" href="{data_uri}">Download {name}</a> ({len(content):,} bytes)'
 
 
 def _code(ratio: int, bits: int, values: str) -> str:

@@ -1,5 +1,7 @@
 """The panel of notebook 10: choose a network and what is counted, for theirs and for ours."""
 
+import csv
+import io
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
@@ -45,6 +47,16 @@ def ratios(floor: float = 99.0) -> Panel:
             f"by the mean alone {by_mean}."
         )
 
+    def points(network: str, counted: str) -> tuple[str, bytes]:
+        theirs = figures.published_points(published, TRACKS[network], _rungs(counted))
+        mine = figures.our_points(ours, TRACKS[network], of_ours(network, counted))
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(("whose", "name", "ratio", "test accuracy, %"))
+        for whose, found in (("published", theirs), ("ours", mine)):
+            writer.writerows((whose, each.label, each.place, each.value) for each in found)
+        return f"{network.lower()}-by-{counted}.csv".replace(" ", "-"), text.getvalue().encode()
+
     return Panel(
         "accuracy against ratio, by what is counted",
         {
@@ -56,6 +68,7 @@ def ratios(floor: float = 99.0) -> Panel:
         "count the same as theirs where that is one thing that records have, else weights.",
         text=text,
         code=lambda network, counted: _code(network, counted, of_ours(network, counted)),
+        files={"points": points},
     )
 
 

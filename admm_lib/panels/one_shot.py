@@ -8,13 +8,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from .. import data
+from .. import codec, data
 from ..admm import ADMM
 from ..constraints import Sparse
 from ..evaluation import evaluate
 from ..figures import one_shot as figures
 from ..names import resolve
+from ..parametrizations import bake
 from ..training import Epoch, fit
+from . import downloads
 from .base import Panel, Worker, menu, slider
 
 RATIOS = {
@@ -71,8 +73,9 @@ def layers_panel(
         right = 100 * float((answers(weights, **ratios) == split.targets).float().mean())
         return f"{total / kept:.1f}x: {kept:,} weights left, {right:.1f}% right before retraining"
 
-    def retrain(stop: Event, report: Callable[[float, str], None]) -> None:
+    def retrain(stop: Event, report: Callable[[float, str], None]) -> tuple[str, bytes] | None:
         state = dict(panel.state)
+        name = f"{called(**state)}-retrained.admm"
         network = pruned(networks[state.pop("weights")], state)
         before = evaluate(network, split).accuracy
 
@@ -84,8 +87,16 @@ def layers_panel(
 
         report(0, f"before: {before:.1f}% right; the first epoch is running")
         fit(network, train, epochs, lr=2e-3, validate=split, progress=told, stop=stop)
+        return None if stop.is_set() else (name, codec.encode(network))
 
-    worker = Worker("Retrain", retrain)
+    def called(weights: str, **ratios: float) -> str:
+        shares = "-".join(f"{layer}-{ratio:g}x" for layer, ratio in ratios.items())
+        return f"lenet5-{weights.replace(' ', '-')}-{shares}"
+
+    def plain(weights: str, **ratios: float) -> nn.Module:
+        return bake(pruned(networks[weights], ratios))
+
+    worker = Worker("Retrain", retrain, lambda made: made and panel.offer(*made))
     sliders = {
         layer: slider(f"{layer} ratio", [(f"{ratio:g}x", ratio) for ratio in options], PAPER[layer])
         for layer, options in RATIOS.items()
@@ -98,6 +109,7 @@ def layers_panel(
         "mask as a picture; below, validation images whose answer changed.",
         text=summary,
         code=_code,
+        files=downloads.of_network(plain, called, split.inputs[:2].cpu()),
         below=[worker.widget],
     )
     panel.worker = worker

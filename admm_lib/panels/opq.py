@@ -11,6 +11,7 @@ from ..allocation import prunable
 from ..evaluation import evaluate
 from ..figures import opq as figures
 from ..parametrizations import bake
+from . import downloads
 from .base import Panel, menu, slider
 
 RATIOS = (10, 20, 40, 80, 160, 320)
@@ -30,10 +31,16 @@ def solution_panel(network: nn.Module, split: data.Split) -> Panel:
     def solved(ratio: int, bits: int, error: laplace.Error) -> dict[str, opq.Layer]:
         return opq.solve(network, ratio, bits, error)
 
+    def held(ratio: int, bits: int, error: laplace.Error) -> nn.Module:
+        return bake(opq.hold(copy.deepcopy(network), solved(ratio, bits, error)))
+
+    def called(ratio: int, bits: int, error: laplace.Error) -> str:
+        return f"lenet300-{ratio}x-{bits}bit-{error}"
+
     @cache
     def found(ratio: int, bits: int, error: laplace.Error) -> tuple[dict[str, float], int, float]:
         """The share of each layer that stays, the file's bytes, and the accuracy."""
-        model = bake(opq.hold(copy.deepcopy(network), solved(ratio, bits, error)))
+        model = held(ratio, bits, error)
         stays = {name: float((weight != 0).float().mean()) for name, weight in prunable(model).items()}
         return stays, len(codec.encode(model)), evaluate(model, split).accuracy
 
@@ -73,6 +80,7 @@ def solution_panel(network: nn.Module, split: data.Split) -> Panel:
         "beside them, for each layer, the share of weights that stays, as expected and as found.",
         text=text,
         code=_code,
+        files=downloads.of_network(held, called, split.inputs[:2].cpu()),
     )
 
 

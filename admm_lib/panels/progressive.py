@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from .. import data
+from .. import codec, data
 from ..admm import ADMM
 from ..allocation import in_steps, suggest
 from ..constraints import Sparse
@@ -47,7 +47,7 @@ def schedule_panel(network: nn.Module, split: data.Split, train: data.Split) -> 
         half, plural = EPOCHS // steps // 2, "" if steps == 1 else "s"
         return f"{ratio:g}x in {steps} step{plural} of {half} + {half} epochs, ρ from {start:g} to {end:g}"
 
-    def run(stop: Event, report: Callable[[float, str], None]) -> None:
+    def run(stop: Event, report: Callable[[float, str], None]) -> tuple[str, bytes] | None:
         ratio, steps, start, end = panel.state.values()
         model, done = copy.deepcopy(network), [0]
         half, ended = EPOCHS // steps // 2, []
@@ -65,11 +65,19 @@ def schedule_panel(network: nn.Module, split: data.Split, train: data.Split) -> 
             if not stop.is_set():
                 fit(model, train, half, seed=done[0], **common)
             if stop.is_set():
-                return
+                return None
             ended.append(evaluate(model, split).accuracy)
         report(1, " → ".join(f"{right:.1f}%" for right in ended) + " right, after each step")
+        return f"lenet5-{ratio:g}x-in-{steps}.admm", codec.encode(model)
 
-    worker = Worker("Run", run)
+    def plan(ratio: float, steps: int, **_: float) -> tuple[str, bytes]:
+        lines = [
+            f"{number},{layer},{sparse.keep}"
+            for number, sets in enumerate(budgets(ratio, steps), 1) for layer, sparse in sets.items()
+        ]
+        return f"plan-{ratio:g}x-in-{steps}.csv", "\n".join(["step,layer,keep", *lines, ""]).encode()
+
+    worker = Worker("Run", run, lambda made: made and panel.offer(*made))
     panel = Panel(
         "a schedule of steps",
         {
@@ -83,6 +91,7 @@ def schedule_panel(network: nn.Module, split: data.Split, train: data.Split) -> 
         "scale, and rho, which starts low again in every step.",
         text=text,
         code=_code,
+        files={"plan": plan},
         below=[worker.widget],
     )
     panel.worker = worker

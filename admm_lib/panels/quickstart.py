@@ -11,6 +11,7 @@ from ..allocation import suggest
 from ..evaluation import evaluate
 from ..figures import quickstart as figures
 from ..names import resolve
+from . import downloads
 from .base import Panel, menu, slider
 
 RATIOS = (1, 2, 3, 5, 10, 20, 30, 50, 71.2, 100, 167, 350)
@@ -57,6 +58,10 @@ def pruning_panel(networks: dict[str, nn.Module], split: data.Split) -> Panel:
         kept[ratio] = cut(pruned := copy.deepcopy(dense), ratio)
         masks[ratio] = flat_weights(pruned) != 0
 
+    def pruned(ratio: float) -> nn.Module:
+        cut(model := copy.deepcopy(dense), ratio)
+        return model
+
     def text(ratio: float) -> str:
         left = ", ".join(f"{label} {curve[ratio]:.1f}%" for label, curve in curves.items())
         return f"{ratio:g}x keeps {sum(kept[ratio].values()):,} of {len(weights):,} weights; accuracy {left}"
@@ -69,6 +74,7 @@ def pruning_panel(networks: dict[str, nn.Module], split: data.Split) -> Panel:
         "(level at first, then falling steeply), and the weights each layer keeps.",
         text=text,
         code=_code,
+        files=downloads.of_network(pruned, lambda ratio: f"lenet5-{ratio:g}x", split.inputs[:2].cpu()),
     )
 
 
@@ -97,7 +103,19 @@ def words_panel() -> Panel:
         figures.nonzero_grid,
         alt="A thousand dots of which the kept share is filled: at 167x on LeNet-5, 2,577 of 430,500 weights "
         "are left, six dots in a thousand.",
+        code=_words_code,
     )
+
+
+def _words_code(ratio: float, weights: int) -> str:
+    return f"""import torch
+import admm_lib as al
+
+weight = torch.randn({weights})
+kept = al.Sparse(ratio={ratio:g}).project(weight)  # the nearest tensor with so few nonzeros
+left = kept.count_nonzero().item()
+print(left, "weights are left; sparsity", round(1 - left / weight.numel(), 4))
+"""
 
 
 def models_size(build: Callable[[], nn.Module] = models.lenet5) -> int:

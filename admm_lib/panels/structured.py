@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from .. import cost, data, times
+from .. import cost, data, export, times
 from ..allocation import prunable
 from ..evaluation import evaluate
 from ..figures import structured as figures
 from ..groups import SIZED, VIEWS
+from ..parametrizations import bake
 from ..shrink import shrink
+from . import downloads
 from .base import Panel, menu, slider
 
 RATIOS = (2, 4, 8, 16, 32, 64)
@@ -83,6 +85,16 @@ def views_panel(network: nn.Module, split: data.Split) -> Panel:
             f"dense network's time ({way}, batch {batch}, one thread); {right:.1f}% right, nothing trained"
         )
 
+    def called(view: str, ratio: int, **_: int) -> str:
+        return f"lenet5-{view.replace(':', '-of-')}-{ratio}x"
+
+    def plain(view: str, ratio: int, **_: int) -> nn.Module:
+        return bake(copy.deepcopy(pruned(view, ratio)))
+
+    def smaller(view: str, ratio: int, **_: int) -> tuple[str, bytes]:
+        content = export.content(shrink(pruned(view, ratio)), split.inputs[:2].cpu())
+        return f"{called(view, ratio)}-shrunk.onnx", content
+
     return Panel(
         "views, and what they cost",
         {
@@ -96,6 +108,7 @@ def views_panel(network: nn.Module, split: data.Split) -> Panel:
         "multiply-accumulates and time, each over that of the dense network.",
         text=text,
         code=_code,
+        files=downloads.of_network(plain, called, inputs) | {"ONNX": smaller},
     )
 
 

@@ -72,6 +72,48 @@ def digest(image: Locator) -> str:
     return image.evaluate(DIGEST)
 
 
+def panels(page: Page) -> list[Locator]:
+    """The output of each panel of the open notebook, from top to bottom."""
+    areas = page.locator(".jp-OutputArea-child").filter(has=page.locator("img.widget-image"))
+    areas.first.wait_for()
+    return areas.all()
+
+
+def picture(panel: Locator) -> Locator:
+    """The panel's picture."""
+    return panel.locator("img.widget-image").first
+
+
+def controls(panel: Locator) -> list[Locator]:
+    """The panel's sliders and menus, in the order in which the Tab key visits them."""
+    return panel.locator("[role=slider], select").all()
+
+
+def label(control: Locator) -> str:
+    """The text beside a control."""
+    box = control.locator("xpath=ancestor::*[contains(@class, 'widget-inline-hbox')][1]")
+    return box.locator(".widget-label").first.inner_text()
+
+
+def value(control: Locator) -> str:
+    """Where a slider stands, or what a menu shows."""
+    now = control.get_attribute("aria-valuenow")
+    return control.input_value() if now is None else now
+
+
+def move(control: Locator) -> str:
+    """Move a control by one place with the keyboard; returns the key that moves it back.
+
+    Up and down are JupyterLab's own, they go from cell to cell; menus take left and right, too.
+    """
+    before = value(control)
+    for key, back in (("ArrowRight", "ArrowLeft"), ("ArrowLeft", "ArrowRight")):  # it may stand at its end
+        press(control, key)
+        if value(control) != before:
+            return back
+    raise AssertionError(f"{label(control)} does not move by an arrow key")
+
+
 def press(control: Locator, key: str) -> None:
     """Focus the control and press a key on it, as a reader without a mouse would."""
     control.scroll_into_view_if_needed()

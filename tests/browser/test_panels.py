@@ -9,78 +9,135 @@ from admm_lib import notebooks
 
 pytestmark = pytest.mark.browser
 
+ALL = notebooks.sequence()
+LONG_WORK = {  # the label of the button that starts it
+    "02_one_shot_pruning": "Retrain", "03_progressive_pruning": "Run", "05_joint_compression": "Retrain",
+    "08_binarization": "Train",
+}  # fmt: skip
 
-@pytest.fixture
-def small(tmp_path, request):
-    """A notebook in its smallest profile: what is tested here is the panel, not the training."""
-    name = f"{request.param}.ipynb"
-    notebook = notebooks.read(notebooks.HOME / name)
+
+def full(paths):
+    """All but the first in the slow tier."""
+    return [path if path == ALL[0] else pytest.param(path, marks=pytest.mark.full) for path in paths]
+
+
+def named(path):
+    return path.stem
+
+
+def smallest(path, folder):
+    """A notebook in its smallest profile: what is tested here is the panels, not the training."""
+    notebook = notebooks.read(path)
     cell = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
     assert 'profile = "quick"' in cell.source
     cell.source = cell.source.replace('profile = "quick"', 'profile = "smoke"')
-    path = tmp_path / name
-    nbformat.write(notebook, path)
-    return path
+    nbformat.write(notebook, folder / path.name)
+    return folder / path.name
 
 
-@pytest.mark.parametrize(
-    ("small", "label"),
-    [
-        ("00_quickstart", "pruning ratio"),
-        pytest.param("03_progressive_pruning", "final ratio", marks=pytest.mark.full),
-        pytest.param("04_clustering_initialization", "bits", marks=pytest.mark.full),
-        pytest.param("05_joint_compression", "pruning ratio", marks=pytest.mark.full),
-        pytest.param("06_structured_vs_nonstructured", "ratio", marks=pytest.mark.full),
-        pytest.param("07_opq_allocation", "ratio", marks=pytest.mark.full),
-        pytest.param("08_binarization", "values", marks=pytest.mark.full),
-    ],
-    indirect=["small"],
-)
-def test_slider_moves_the_picture_and_back(page, lab, small, label):
+@pytest.fixture
+def ran(page, lab, tmp_path, request):
+    """The page of a notebook in its smallest profile, all cells run, with the errors of the page itself."""
+    small = smallest(request.param, tmp_path)
+    wrong = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
     jupyter.open_notebook(page, lab(small), small.name)
     jupyter.run_all(page, timeout=300)
     assert jupyter.errors(page) == []
+    yield page
+    assert jupyter.errors(page) == []
+    assert wrong == []
 
-    ratio = jupyter.slider(page, label)
-    picture = jupyter.images(ratio).first
-    before, position = jupyter.digest(picture), ratio.get_attribute("aria-valuenow")
 
-    jupyter.press(ratio, "ArrowRight")
-    assert ratio.get_attribute("aria-valuenow") != position
-    after = jupyter.wait_for_other(picture, before)
+@pytest.mark.parametrize("ran", full(ALL), indirect=True, ids=named)
+def test_every_control_moves_its_picture_and_back(ran):
+    for panel in jupyter.panels(ran):
+        picture = jupyter.picture(panel)
+        for button in ("Whole round", "More rounds"):  # what starts at nothing has to begin first
+            if (begin := panel.get_by_role("button", name=button)).count():
+                before = jupyter.digest(picture)
+                jupyter.press(begin, "Enter")
+                jupyter.wait_for_other(picture, before)
+        before = jupyter.digest(picture)
+        for control in jupyter.controls(panel):
+            assert jupyter.label(control)
+            start = jupyter.value(control)
+            back = jupyter.move(control)
+            after = jupyter.wait_for_other(picture, before)
+            jupyter.press(control, back)
+            assert jupyter.value(control) == start
+            assert jupyter.wait_for_other(picture, after) == before, jupyter.label(control)
+        code = panel.get_by_role("button", name="Copy as code")
+        jupyter.press(code, "Enter")
+        panel.locator("pre", has_text="import").wait_for()
+        jupyter.press(code, "Enter")
+        panel.locator("pre").wait_for(state="detached")
+        jupyter.press(panel.get_by_role("button", name="Save figure"), "Enter")
+        with ran.expect_download() as download:
+            panel.locator("a[download$='.png']").click()
+        assert download.value.path().read_bytes().startswith(b"\x89PNG")
 
-    jupyter.press(ratio, "ArrowLeft")
-    assert ratio.get_attribute("aria-valuenow") == position
-    assert jupyter.wait_for_other(picture, after) == before
+
+@pytest.mark.full
+@pytest.mark.parametrize("ran", [path for path in ALL if path.stem in LONG_WORK], indirect=True, ids=named)
+def test_long_work_shows_how_far_it_is_and_stops(ran, request):
+    name = LONG_WORK[request.node.callspec.id]
+    start = ran.get_by_role("button", name=name, exact=True).first
+    panel = start.locator("xpath=ancestor::*[contains(@class, 'jp-OutputArea-child')][1]")
+    stop = panel.get_by_role("button", name="Stop")
+    assert stop.is_disabled()
+    start.scroll_into_view_if_needed()
+    start.click()
+    panel.get_by_text("epoch").or_(panel.get_by_text("right")).first.wait_for(timeout=60_000)
+    if stop.is_enabled():
+        stop.click()
+        panel.get_by_text("stopped").wait_for(timeout=5_000)
+    assert start.is_enabled()
+    control, picture = jupyter.controls(panel)[0], jupyter.picture(panel)  # and the notebook is as before
+    before = jupyter.digest(picture)
+    jupyter.move(control)
+    jupyter.wait_for_other(picture, before)
+
+
+@pytest.mark.parametrize("path", full(ALL), ids=named)
+def test_a_clone_that_is_not_trusted_shows_still_pictures(page, lab, path):
+    """Nothing is run: what a reader sees who has just opened the notebook, or has no kernel."""
+    panel = jupyter.open_notebook(page, lab(path), path.name)
+    made = [
+        output for cell in notebooks.read(path).cells for output in cell.get("outputs", [])
+        if "image/png" in output.get("data", {})
+    ]
+    pictures = panel.locator(".jp-OutputArea-output img")
+    assert pictures.count() == len(made) > 0
+    for number in range(len(made)):
+        pictures.nth(number).scroll_into_view_if_needed()
+        assert pictures.nth(number).evaluate("image => image.complete && image.naturalWidth > 100")
+    assert panel.locator("img.widget-image").count() == 0
     assert jupyter.errors(page) == []
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("small", ["05_joint_compression"], indirect=True)
-def test_a_file_is_offered_retrained_and_a_drawn_digit_is_read(page, lab, small):
-    jupyter.open_notebook(page, lab(small), small.name)
-    jupyter.run_all(page, timeout=300)
-    link = page.locator("a[download]").first
-    link.scroll_into_view_if_needed()
-    assert link.get_attribute("download") == "lenet5-40x-3bit-levels.admm"
-    with page.expect_download() as download:
+@pytest.mark.parametrize("ran", [each for each in ALL if each.stem == "05_joint_compression"], indirect=True)
+def test_a_file_is_offered_retrained_and_a_drawn_digit_is_read(ran):
+    jupyter.press(ran.get_by_role("button", name="Save .admm").first, "Enter")
+    link = ran.locator("a[download='lenet5-40x-3bit-levels.admm']")
+    with ran.expect_download() as download:
         link.click()
     network = al.load(download.value.path())
     assert len(network.conv2.weight.unique()) <= 9
 
-    page.get_by_role("button", name="Retrain").first.click()
-    retrained = page.locator("a[download$='-retrained.admm']")
+    ran.get_by_role("button", name="Retrain").first.click()
+    retrained = ran.locator("a[download$='-retrained.admm']")
     retrained.wait_for(timeout=120_000)
-    with page.expect_download() as download:
+    with ran.expect_download() as download:
         retrained.click()
     assert al.load(download.value.path()).conv2.weight.count_nonzero() < 25_000 / 10
 
-    canvas = page.locator("canvas").last
+    canvas = ran.locator("canvas").last
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
-    page.mouse.move(box["x"] + 112, box["y"] + 30)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 112, box["y"] + 200, steps=5)
-    page.mouse.up()
-    page.get_by_text("This is a 1, says the network").wait_for(timeout=30_000)
-    assert jupyter.errors(page) == []
+    ran.mouse.move(box["x"] + 112, box["y"] + 30)
+    ran.mouse.down()
+    ran.mouse.move(box["x"] + 112, box["y"] + 200, steps=5)
+    ran.mouse.up()
+    ran.get_by_text("This is a 1, says the network").wait_for(timeout=30_000)

@@ -1,12 +1,11 @@
 """The figures and the panel of notebook 05 show what they are given, and offer the file that they show."""
 
-import base64
 import io
-import re
 
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from unit.offers import offered, saved
 
 import admm_lib as al
 from admm_lib import codec, qr, records
@@ -83,20 +82,14 @@ def panel():
     return joint.file_panel(network, data.val.subset(60), data.train.subset(256))
 
 
-def offered(panel):
-    """The name and the bytes behind the link."""
-    name, content = re.search(r'download="([^"]+)" href="[^"]+base64,([^"]+)"', panel.link.value).groups()
-    return name, base64.b64decode(content)
-
-
 @pytest.mark.full
 def test_every_state_draws_and_offers_its_file(panel):
     for state in sweep_states(panel, random=4):
         panel.set(**state)
         assert panel.error == ""
-        name, content = offered(panel)
+        name, content = saved(panel, ".admm")
         assert name == "lenet5-{ratio}x-{bits}bit-{values}.admm".format(**state)
-        assert f"{len(content):,} bytes" in panel.link.value
+        assert f"{len(content):,} bytes" in panel.link
         assert panel.line.startswith(f"{len(content):,} bytes, everything included")
         model = codec.decode(content)
         kept = sum(row.nonzeros for row in al.storage.count(model))
@@ -107,7 +100,7 @@ def test_every_state_draws_and_offers_its_file(panel):
 
 def test_accuracy_is_that_of_the_file(panel):
     panel.set(ratio=5, bits=4, values="levels")
-    model = codec.decode(offered(panel)[1])
+    model = codec.decode(saved(panel, ".admm")[1])
     right = al.evaluate(model, al.data.load("digits").val.subset(60)).accuracy
     assert f"; {right:.1f}% right, nothing trained" in panel.line
 
@@ -116,7 +109,7 @@ def test_accuracy_is_that_of_the_file(panel):
 @pytest.mark.parametrize("values", ["levels", "clusters"])
 def test_retrain_ends_in_both_sets_and_offers_that_file(panel, values):
     panel.set(ratio=20, bits=2, values=values)
-    before = offered(panel)
+    before = saved(panel, ".admm")
     panel.worker.start()
     panel.worker.join(120)
     name, content = offered(panel)
@@ -128,16 +121,18 @@ def test_retrain_ends_in_both_sets_and_offers_that_file(panel, values):
     for weight in al.storage.weights(model).values():
         assert len(weight[weight != 0].unique()) <= 4
     panel.set(bits=3)
-    assert offered(panel)[0] == f"lenet5-20x-3bit-{values}.admm"
+    assert panel.link == ""
+    assert saved(panel, ".admm")[0] == f"lenet5-20x-3bit-{values}.admm"
 
 
 def test_a_stopped_retraining_leaves_the_file_as_it_was(panel):
     panel.set(ratio=20, bits=2, values="levels")
-    before = panel.link.value
+    saved(panel, ".admm")
+    before = panel.link
     panel.worker.start()
     panel.worker.stop()
     panel.worker.join(60)
-    assert panel.link.value == before
+    assert panel.link == before
     assert panel.worker.status.startswith("stopped")
 
 

@@ -99,7 +99,7 @@ def test_unknown_controls_and_values_are_refused(panel, values, message):
 
 
 def test_buttons_change_the_state_or_say_why_not(panel):
-    assert set(panel.buttons) == {"More", "Copy as code"}
+    assert set(panel.buttons) == {"More", "Copy as code", "Save figure"}
     for _ in range(3):
         panel.buttons["More"].click()
     assert panel.state["a"] == 4.0
@@ -124,7 +124,7 @@ def test_moves_during_a_drawing_do_not_pile_up(panel, drawing):
 
 
 def test_code_is_shown_follows_the_state_and_goes(panel):
-    button, shown = panel.buttons["Copy as code"], panel.widget.children[5]
+    button, shown = panel.buttons["Copy as code"], panel.widget.children[-1]
     assert shown.value == ""
     button.click()
     assert "print(1.0, &#x27;good&#x27;, 1 &lt; 2)" in shown.value
