@@ -2,6 +2,7 @@
 #
 #   make run        execute all notebooks; executed copies, HTML and an index in build/run/
 #   make lab        open JupyterLab on the first notebook
+#   make site       the executed notebooks as pages to read without a network, in build/site/
 #   make test       the tests a change must pass;  make test-full: these and the slow ones
 #   make bench      times beside those of peers;  make bench-files: bytes beside those of other codes
 #   make setup      only install
@@ -26,7 +27,7 @@ ROOT    := $(if $(filter 0,$(shell id -u)),--allow-root)
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run lab test test-rest test-full bench bench-files records records-reencode table notebooks lint clean
+.PHONY: help setup run lab site test test-rest test-full bench bench-files records records-reencode table notebooks lint clean
 
 help:
 	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
@@ -47,6 +48,10 @@ run: $(STAMP)
 
 lab: $(STAMP)
 	$(BIN)/python -m jupyterlab $(ROOT) $(ARGS) notebooks/00_quickstart.ipynb
+
+# The committed notebooks; ARGS="--folder build/run" takes those of the last `make run`.
+site: $(STAMP)
+	$(BIN)/python -m admm_lib site $(ARGS)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest $(ARGS)

@@ -1,4 +1,4 @@
-"""The command line: notebooks, run RECIPE, study STUDY, times, imagenet, generalization, reencode, table."""
+"""The command line: what the Makefile, the notebooks and README call, a command for each."""
 
 import argparse
 import ast
@@ -41,6 +41,12 @@ def _parser() -> argparse.ArgumentParser:
     each.add_argument("--folder", type=Path, help="the notebooks' folder (default: the project's)")
     each.add_argument("--in-place", action="store_true", help="then write them back, normalised")
     each.set_defaults(command=_notebooks)
+
+    site = commands.add_parser("site", help="the executed notebooks as a site to read without a network")
+    site.add_argument("--out", type=Path, default=Path("build/site"), help="default: %(default)s")
+    site.add_argument("--folder", type=Path, help="of executed notebooks, such as build/run (default: the "
+                                                  "project's, as committed)")  # fmt: skip
+    site.set_defaults(command=_site)
 
     runs = commands.add_parser("run", help="run recipes and write their records")
     runs.add_argument("recipes", nargs="+", type=Path, metavar="RECIPE")
@@ -105,6 +111,13 @@ def _notebooks(options: argparse.Namespace) -> int:
     for outcome in failed:
         print(f"FAILED {outcome.notebook.stem}: {outcome.problem}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _site(options: argparse.Namespace) -> int:
+    from . import notebooks, site
+
+    print(f"read it in {site.build(options.out, options.folder or notebooks.HOME)}")
+    return 0
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -186,12 +186,17 @@ def _plain(markdown: str) -> str:
 
 def index(executed: Sequence[Executed], table: str, note: str) -> str:
     """The first page: a row per notebook with its time and how it ended, then the results (Markdown)."""
-    rows = "\n".join(_row(each) for each in executed)
     failed = sum(each.problem is not None for each in executed)
     ended = f"{failed} of {len(executed)} failed" if failed else f"all {len(executed)} ran"
     total = sum(each.seconds for each in executed)
+    return first_page(f"{note}: {ended}, {total:.0f} s in all.", [_row(each) for each in executed], table)
+
+
+def first_page(note: str, rows: Sequence[str], table: str) -> str:
+    """A page of its own: a line of text, list items in HTML, and the results (Markdown), where there are."""
     drawn = MarkdownWithMath(renderer=_Renderer(escape=True)).render(table)
     results = f'<h2>Recorded results</h2>\n<div class="wide">{drawn}</div>' if table else ""
+    listed = "\n".join(rows)
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -208,7 +213,9 @@ li {{ display: grid; grid-template-columns: 1fr auto; column-gap: 1.5rem;
      padding: 0.7rem 1rem; margin: 0.6rem 0; }}
 li.failed {{ border-left-color: #b3261e; }}
 li a {{ font-weight: 600; font-size: 1.08rem; }} a {{ color: #0b57a4; }}
-li p {{ margin: 0.15rem 0 0; grid-column: 1; }} .time {{ color: #555; white-space: nowrap; }}
+li p {{ margin: 0.15rem 0 0; grid-column: 1; }}
+li img {{ grid-column: 2; grid-row: 1 / span 2; width: 11rem; height: auto; }}
+.time {{ color: #555; white-space: nowrap; }}
 .problem {{ color: #b3261e; font-family: ui-monospace, monospace; font-size: 0.9rem; }}
 .wide {{ overflow-x: auto; }} table {{ border-collapse: collapse; font-size: 0.85rem; }}
 th, td {{ padding: 0.3rem 0.6rem; text-align: left; vertical-align: top; }}
@@ -217,9 +224,9 @@ th {{ border-bottom: 2px solid #bbb; }} td {{ border-bottom: 1px solid #e4e4e4; 
 </head>
 <body>
 <h1>{TITLE}</h1>
-<p class="note">{escape(note)}: {ended}, {total:.0f} s in all.</p>
+<p class="note">{escape(note)}</p>
 <ol>
-{rows}
+{listed}
 </ol>
 {results}
 </body>
@@ -231,12 +238,17 @@ def _row(each: Executed) -> str:
     title, sentence = "Untitled", ""
     if each.notebook.exists():
         title, sentence = summary(nbformat.read(each.notebook, as_version=4))
-    number = each.notebook.stem[:2]
-    title = re.sub(rf"^{number}\W+", "", title)
     problem = f'<p class="problem">{escape(each.problem)}</p>' if each.problem else ""
     status = "failed" if each.problem else "ran"
     return (
-        f'<li class="{status}"><a href="{escape(each.page.name)}">{number} · {escape(title)}</a>'
+        f'<li class="{status}">{heading(each.page, title)}'
         f'<span class="time">{status}, {each.seconds:.0f} s</span>'
         f"<p>{escape(sentence)}</p>{problem}</li>"
     )
+
+
+def heading(page: Path, title: str) -> str:
+    """A link to the page of a notebook, by its number and its title."""
+    number = page.stem[:2]
+    title = re.sub(rf"^{number}\W+", "", title)
+    return f'<a href="{escape(page.name)}">{number} · {escape(title)}</a>'

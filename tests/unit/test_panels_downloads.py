@@ -106,12 +106,12 @@ def test_a_file_that_cannot_be_made_is_explained(monkeypatch):
 
 def test_the_plan_of_steps_is_a_table():
     panel = ALL["progressive"]()
-    panel.set(ratio=100, steps=2)
+    panel.set(ratio=167, steps=2)
     file, content = saved(panel, "plan")
     rows = list(csv.DictReader(io.StringIO(content.decode())))
-    assert file == "plan-100x-in-2.csv"
+    assert file == "plan-167x-in-2.csv"
     assert {row["step"] for row in rows} == {"1", "2"}
-    assert sum(int(row["keep"]) for row in rows if row["step"] == "2") == 4_305
+    assert sum(int(row["keep"]) for row in rows if row["step"] == "2") == 2_577
 
 
 def test_the_points_of_the_leaderboard_are_a_table():

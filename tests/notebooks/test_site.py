@@ -1,0 +1,93 @@
+"""The static site: every notebook, every figure described, and nothing fetched from anywhere."""
+
+import re
+from html.parser import HTMLParser
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+from admm_lib import __main__ as command_line
+from admm_lib import notebooks, site
+
+
+class Tags(HTMLParser):
+    """All tags of a page with their attributes."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+    def of(self, name):
+        return [attrs for tag, attrs in self.found if tag == name]
+
+
+PART = ("00", "10")
+
+
+@pytest.fixture(
+    scope="module", params=[PART, pytest.param((), marks=pytest.mark.full)], ids=["part", "whole"]
+)
+def made(request, tmp_path_factory):
+    return site.build(tmp_path_factory.mktemp("site"), only=request.param), request.param
+
+
+def test_the_index_has_a_link_a_sentence_and_a_picture_for_each_notebook(made):
+    index, only = made
+    tags = Tags(index.read_text(encoding="utf-8"))
+    pages = [path.with_suffix(".html").name for path in notebooks.sequence(only=only)]
+    assert [attrs["href"] for attrs in tags.of("a") if attrs["href"].endswith(".html")] == pages
+    assert len(tags.of("li")) == len(tags.of("img")) == len(pages)
+    for sentence in re.findall(r"</a><p>(.*?)</p>", index.read_text(encoding="utf-8")):
+        assert len(sentence) > 20
+
+
+def test_pages_are_whole_and_every_picture_is_described(made):
+    index, only = made
+    for path in notebooks.sequence(only=only):
+        text = (index.parent / path.with_suffix(".html").name).read_text(encoding="utf-8")
+        pictures = Tags(text).of("img")
+        outputs = [o for cell in notebooks.read(path).cells for o in cell.get("outputs", [])]
+        assert len(pictures) == sum("image/png" in output.get("data", {}) for output in outputs) > 0
+        assert all(len(attrs.get("alt", "")) > 20 for attrs in pictures)
+        assert "Error displaying widget" not in text
+
+
+def test_links_lead_to_pages_of_the_site_and_nothing_is_fetched(made):
+    index, _ = made
+    there = {path.with_suffix(".html").name for path in notebooks.sequence()} | {"index.html"}
+    for page in index.parent.glob("*.html"):
+        tags = Tags(page.read_text(encoding="utf-8"))
+        for attrs in tags.of("a"):
+            target = attrs.get("href", "").partition("#")[0]
+            assert not target or target.startswith("https://") or target in there, (page.name, target)
+        loads = [attrs for tag in ("img", "script", "iframe", "source", "link") for attrs in tags.of(tag)]
+        for attrs in loads:
+            assert attrs.get("src", attrs.get("href", "data:")).startswith("data:"), (page.name, attrs)
+        assert not re.search(r"@import|url\(\s*['\"]?https?:", page.read_text(encoding="utf-8"))
+
+
+@pytest.mark.browser
+def test_a_browser_reads_it_from_files_without_a_network(made, page):
+    index, _ = made
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(index.as_uri())
+    page.locator("li a").first.click()
+    picture = page.locator("img").first
+    picture.scroll_into_view_if_needed()
+    assert picture.evaluate("image => image.complete && image.naturalWidth > 100")
+    assert page.locator("math").count() + page.locator("img").count() > 0
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+
+
+def test_a_notebook_that_was_not_run_is_named(tmp_path, capsys):
+    nbformat.write(new_notebook(cells=[new_code_cell("1 + 1")]), tmp_path / "00_fresh.ipynb")
+    command = ["site", "--folder", str(tmp_path), "--out", str(tmp_path / "site")]
+    assert command_line.main(command) == 2
+    assert "00_fresh.ipynb has not been run" in capsys.readouterr().err
+    assert not (tmp_path / "site").exists()
