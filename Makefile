@@ -4,7 +4,8 @@
 #   make lab        open JupyterLab on the first notebook
 #   make site       the executed notebooks as pages to read without a network, in build/site/
 #   make test       the tests a change must pass;  make test-full: these and the slow ones
-#   make bench      times beside those of peers;  make bench-files: bytes beside those of other codes
+#   make bench      times beside those of peers, and of panels in a browser;
+#                   make bench-files: bytes beside those of other codes
 #   make setup      only install
 #
 # PYTHON=python3.12        another interpreter (3.11 or newer)
@@ -65,6 +66,7 @@ test-full: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python tests/benchmarks/bench.py $(ARGS)
+	PYTHONPATH=tests $(BIN)/python tests/benchmarks/panels.py $(ARGS)
 
 # Bytes instead of times: whole files beside those of other codes. Makes an environment for nncodec in build/.
 bench-files: $(STAMP)

@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     again.set_defaults(command=_reencode)
 
     table = commands.add_parser("table", help="print the results table made from the records")
-    table.add_argument("--readme", action="store_true", help="write it into README.md as well")
+    table.add_argument("--readme", action="store_true", help="write it into README.md, and the figure")
     table.set_defaults(command=_table)
     return parser
 
@@ -169,7 +169,11 @@ def _table(options: argparse.Namespace) -> int:
     from . import results
 
     if options.readme:
+        from .figures import leaderboard, style
+
         results.update()
+        content = style.png(leaderboard.of_readme())
+        (results.HOME / "errors.png").write_bytes(content)
     print(results.table())
     return 0
 

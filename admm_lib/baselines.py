@@ -101,8 +101,8 @@ def position_baselines(model: nn.Module, value_bits: int = storage.DENSE_BITS) -
         "bitmap": sum(map(bitmap, weights)),
         "CSR": sum(map(csr, weights)),
         "relative": sum(relative_index(w, 8 if w.dim() > 2 else 5, value_bits) for w in weights),
-        "Golomb": sum(map(golomb, weights)),
         "relative best": sum(best_relative_index(weight, value_bits)[1] for weight in weights),
+        "Golomb": sum(map(golomb, weights)),
         "uniform": sum(storage.uniform(*each) for each in kept),
         "file": codec.sections(model)["positions"],
     }

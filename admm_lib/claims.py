@@ -60,7 +60,7 @@ ELSEWHERE = {  # data sets that have no records: status, and why
         "not reproducible here",
         "needs the ImageNet training images, which this project does not have",
     ),
-    "CIFAR-10": ("not attempted", "no such run has been made"),
+    "CIFAR-10": ("not attempted", "our records are of CIFAR-10 from JPEG copies, another data set"),
     NOT_READ: ("not attempted", "which network and data set it is about was not read"),
 }
 ARXIV = r"\d{4}\.\d{5}"  # in a source: another work

@@ -128,9 +128,9 @@ def position_bits(beta: float, tau: float) -> float:
 def thresholds(fits: Mapping[str, Fit], sparsity: float, error: Error = "remaining") -> dict[str, float]:
     r"""The thresholds beta_i of all layers that prune a share `sparsity` of all weights with the least error.
 
-    Minimizes sum_i a_i e_i(beta_i) subject to sum_i N_i (1 - exp(-beta_i / tau_i)) = sparsity N. Setting the
-    derivatives of the Lagrangian to zero, exp(-beta_i / tau_i) / tau_i cancels, and a_i beta_i^2 = lambda N_i
-    is left; lambda by bisection. Weightings: a_i = N_i, the squared error of all weights, "weight", has one
+    Minimizes sum_i a_i e_i(beta_i) subject to sum_i n_i (1 - exp(-beta_i / tau_i)) = sparsity n. Setting the
+    derivatives of the Lagrangian to zero, exp(-beta_i / tau_i) / tau_i cancels, and a_i beta_i^2 = lambda n_i
+    is left; lambda by bisection. Weightings: a_i = n_i, the squared error of all weights, "weight", has one
     threshold for all layers; a_i = 1, the mean error of each layer, "layer"; a_i = 1 / (2 tau_i^2), that over
     the layer's mean square, "relative". "remaining" minimizes the sum of -log (1 - e_i / (2 tau_i^2))
     instead, so that no layer's remaining share goes to zero: a_i is 1 / (2 tau_i^2 - e_i). Raises ValueError
@@ -140,7 +140,7 @@ def thresholds(fits: Mapping[str, Fit], sparsity: float, error: Error = "remaini
     if not 0 < sparsity < 1:
         raise ValueError(f"sparsity is a share above 0 and below 1, but is {sparsity!r}")
     counts, taus = (np.array([getattr(each, name) for each in fits.values()]) for name in ("count", "tau"))
-    if error == "remaining":  # u^2 exp(u) / (u^2 + 2 u + 2) = lambda N_i with u = beta / tau
+    if error == "remaining":  # u^2 exp(u) / (u^2 + 2 u + 2) = lambda n_i with u = beta / tau
 
         def betas(root: float) -> np.ndarray:
             return taus * _solved(2 * math.log(root) + np.log(counts))
@@ -166,9 +166,9 @@ def steps(
 ) -> dict[str, float]:
     r"""The steps Delta_i of all layers with the least error, at `bits` a kept weight on average.
 
-    Minimizes sum_i a_i (n_i / N_i) Delta_i^2 / 12, n_i = N_i exp(-beta_i / tau_i), subject to sum_i n_i
-    log2 (2 R_i / Delta_i) = bits sum_i n_i, where R_i is the largest weight: 2 R_i / Delta_i levels reach it,
-    on both sides of zero. The Lagrangian leaves a_i Delta_i^2 = lambda N_i, **as for the thresholds**: all
+    Minimizes sum_i a_i (k_i / n_i) Delta_i^2 / 12, k_i = n_i exp(-beta_i / tau_i), subject to sum_i k_i
+    log2 (2 R_i / Delta_i) = bits sum_i k_i, where R_i is the largest weight: 2 R_i / Delta_i levels reach it,
+    on both sides of zero. The Lagrangian leaves a_i Delta_i^2 = lambda n_i, **as for the thresholds**: all
     layers have the same ratio Delta_i / beta_i ("remaining" takes a_i as the thresholds left it). A label has
     1 bit, the sign, to 8: steps lie between R_i / 128 and R_i. lambda by bisection. Raises ValueError as
     `thresholds`, and for bits outside 1 to 8.
@@ -208,7 +208,7 @@ def _check(fits: Mapping[str, Fit], error: str) -> None:
 
 
 def _weighting(each: Fit, beta: float, error: Error) -> float:
-    """a_i / N_i of a layer."""
+    """a_i / n_i of a layer."""
     mean = 2 * each.tau**2
     match error:
         case "weight":

@@ -62,7 +62,7 @@ def solve(
 def expected_bits(solved: Mapping[str, Layer]) -> tuple[float, float]:
     """What the solution takes if the fits are right: bits of labels, and bits of positions.
 
-    Entropies, sum_i n_i `laplace.label_bits` and sum_i N_i H2(n_i / N_i).
+    Entropies, sum_i k_i `laplace.label_bits` and sum_i n_i H2(k_i / n_i).
     """
     labels = sum(
         each.keep * laplace.label_bits(each.beta, each.step, 2 ** (each.bits - 1), each.fit.tau)

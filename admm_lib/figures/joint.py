@@ -22,6 +22,14 @@ from .style import (
 )
 
 PARTS = {"values": BLUE, "positions": ORANGE, "codebooks": GREEN, "biases": PINK, "header": GREY}
+PART_HATCHES = {"positions": "//", "biases": "xx"}  # else some parts are the same grey
+
+BESIDE = {  # where the labels of a curve, and some of them apart, stand: so that they do not meet
+    "low rank": ((4, -14), "left", "top"), "pruned": ((4, -8), "left", "top"),
+    "clusters": ((6, 8), "left", "bottom"), "both": ((5, -6), "left", "top"),
+    "1 bit": ((-6, 0), "right", "center"), "10x, 4": ((0, 8), "center", "bottom"),
+    "5x, 4": ((0, 8), "center", "bottom"),
+}  # fmt: skip
 
 
 @styled
@@ -33,7 +41,10 @@ def file_bar(sections: Mapping[str, int], most: float, headline: str) -> Figure:
     left = 0.0
     for name, color in PARTS.items():
         width = sections[name] / 8
-        axes.barh(0, width, 0.8, left, color=color, label=f"{name} {width:,.0f}")
+        axes.barh(
+            0, width, 0.8, left, color=color, hatch=PART_HATCHES.get(name), edgecolor="white", lw=0.5,
+            label=f"{name} {width:,.0f}",
+        )  # fmt: skip
         left += width
     axes.set(xlim=(0, most), ylim=(-0.5, 0.5), yticks=[], xlabel="bytes of the whole file")
     axes.xaxis.set_major_formatter("{x:,.0f}")
@@ -73,8 +84,11 @@ def accuracy_by_size(
     axes = figure.subplots()
     axes.axhline(dense[1], color=COLORS["dense"], lw=1)
     said = f"dense: {dense[0]:,.0f} bytes"
-    axes.text(0.01, dense[1], said, transform=axes.get_yaxis_transform(), va="bottom", color=COLORS["dense"])
-    for number, (way, points) in enumerate(curves.items()):
+    axes.text(
+        0.01, dense[1], said, transform=axes.get_yaxis_transform(), va="center", color=COLORS["dense"],
+        bbox={"fc": "white", "lw": 0, "pad": 1},
+    )  # fmt: skip
+    for way, points in curves.items():
         sizes, found, labels = zip(*sorted(points, key=lambda point: point[0]), strict=True)
         means = [each.mean for each in found]
         spread = [[each.mean - each.low for each in found], [each.high - each.mean for each in found]]
@@ -82,16 +96,13 @@ def accuracy_by_size(
             sizes, means, spread, color=COLORS[way], marker=MARKERS[way], ls=LINES[way], label=way,
             elinewidth=1, capsize=2.5,
         )  # fmt: skip
-        # Names of neighbouring curves on different sides, so that they do not meet.
-        side, ha, va = [((4, -5), "left", "top"), ((4, 5), "left", "bottom"), ((-5, 4), "right", "bottom")][
-            number % 3
-        ]
-        beside = {"textcoords": "offset points", "ha": ha, "va": va, "fontsize": 8, "color": COLORS[way]}
+        beside = {"textcoords": "offset points", "fontsize": 8, "color": COLORS[way]}
         for size, mean, label in zip(sizes, means, labels, strict=True):
-            axes.annotate(label, (size, mean), side, **beside)
+            side, ha, va = BESIDE.get(label, BESIDE[way])
+            axes.annotate(label, (size, mean), side, ha=ha, va=va, **beside)
     axes.set_xscale("log")
     axes.margins(x=0.1)
-    axes.set(xlabel="bytes of the whole file", ylabel="test accuracy, %")
+    axes.set(xlabel="bytes of the whole file", ylabel="test accuracy (%)")
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.legend(loc="lower right", title="what is done")
     return figure
@@ -101,7 +112,7 @@ def accuracy_by_size(
 def histograms(panes: Mapping[str, tuple[np.ndarray, np.ndarray]], most: int = 60) -> Figure:
     """For each layer its nonzero weights, above, and the gaps between them, below, as histograms.
 
-    Gaps of more than `most` are in the last bar.
+    Gaps of `most` and more are in the last bar.
     """
     figure = new_figure(7.5, 3.6)
     rows = figure.subplots(2, len(panes), squeeze=False)
@@ -110,7 +121,7 @@ def histograms(panes: Mapping[str, tuple[np.ndarray, np.ndarray]], most: int = 6
         above.vlines(values, 0, counts, color=COLORS.get(layer, BLUE), lw=1.5)
         above.set(title=layer, xlabel="weight", ylim=(0, None))
         below.bar(*np.unique(gaps.clip(max=most), return_counts=True), 0.9, color=COLORS.get(layer, BLUE))
-        below.set(xlabel="gap to the next", xlim=(0, most + 1))
+        below.set(xlabel=f"gap to the next\n(last bar: {most} or more)", xlim=(0, most + 1))
     rows[0][0].set_ylabel("weights")
     rows[1][0].set_ylabel("weights")
     return figure

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
-from .. import claims
+from .. import claims, records
 from ..claims import Claim
 from ..recipes import prunes
 from .labels import place
@@ -136,6 +136,13 @@ def error_against_bytes(
     theirs = [turned(each, dense / each.place) for each in published_points(found, track, SIZES)]
     mine = [turned(each, dense / each.place) for each in our_points(records, track, "file")]
     return _drawn(theirs, mine, headline, ("bytes (what they hold: see the markers)", "test error (%)"))
+
+
+def of_readme() -> Figure:
+    """LeNet-5's test error against bytes, of all that was read and all headlines: data/errors.png."""
+    ours = [records.read(name) for name in records.headlines()]
+    title = "LeNet-5: test error against bytes"
+    return error_against_bytes(claims.claims(), ours, "from-lenet5", 430_500, title)
 
 
 def _drawn(

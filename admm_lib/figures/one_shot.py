@@ -102,7 +102,8 @@ def training_curves(
             style = {"color": COLORS[key], "ls": LINES[key], "marker": MARKERS[key], "ms": 4}
             axes.plot(range(1, len(values) + 1), values, label=key, **style)
         axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncol=4, columnspacing=1.2)
+        columns = 3 if axes is left else 2  # four layers in one row would leave the figure
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncol=columns, columnspacing=1.2)
     return figure
 
 

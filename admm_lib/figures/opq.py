@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from itertools import cycle
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -67,39 +66,6 @@ def errors(panes: Mapping[str, Mapping[str, tuple[Curve, Curve]]], labels: tuple
 
 
 @styled
-def shares(panes: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Figure:
-    """How many weights each layer keeps under several rules: bars on a logarithmic axis, grouped by layer.
-
-    A rule has its place in all panes, also where it is not in them.
-    """
-    figure = new_figure(7.5, 3.1)
-    row = figure.subplots(1, len(panes), squeeze=False)[0]
-    rules = list(dict.fromkeys(rule for of in panes.values() for rule in of))
-    for axes, (title, of) in zip(row, panes.items(), strict=True):
-        _bars(axes, of, rules)
-        axes.set(yscale="log", title=title)
-    row[0].set_ylabel("weights that stay")
-    drawn = {bars.get_label(): bars for axes in row for bars in axes.containers}
-    figure.legend([drawn[rule] for rule in rules], rules, loc="outside lower center", ncols=len(rules))
-    return figure
-
-
-def _bars(axes: Axes, found: Mapping[str, Mapping[str, float]], rules: Sequence[str]) -> None:
-    layers = list(next(iter(found.values())))
-    width = 0.8 / len(rules)
-    colours = (BLUE, ORANGE, GREEN, PINK, GREY, INK)
-    hatches = ("", "//", "..", "xx", "", "||")
-    for index, rule in enumerate(rules):
-        if rule in found:
-            axes.bar(
-                np.arange(len(layers)) + (index - (len(rules) - 1) / 2) * width,
-                [max(found[rule][layer], 0.5) for layer in layers], width, color=colours[index % 6],
-                hatch=hatches[index % 6], edgecolor="white", lw=0.5, label=rule,
-            )  # fmt: skip
-    axes.set_xticks(range(len(layers)), layers)
-
-
-@styled
 def codebooks(panes: Mapping[str, Mapping[str, Curve]]) -> Figure:
     """The error of kept weights against all bits spent on their values, for each way to have codebooks."""
     figure = new_figure(7.5, 3.0)
@@ -129,7 +95,7 @@ def arms(panes: Mapping[str, Mapping[str, Interval]], best: Mapping[str, str]) -
             spread = [[each.mean - each.low], [each.high - each.mean]]
             axes.errorbar(each.mean, place, xerr=spread, fmt="o", color=colour, capsize=2.5, elinewidth=1)
         axes.set_yticks(range(len(names)), names)
-        axes.set(ylim=(len(names) - 0.5, -0.5), title=title, xlabel="test accuracy, %")
+        axes.set(ylim=(len(names) - 0.5, -0.5), title=title, xlabel="test accuracy (%)")
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.grid(visible=True, axis="x")
     return figure
@@ -144,7 +110,7 @@ def progress(panes: Mapping[str, Mapping[str, Curve]], lowest: float) -> Figure:
         for (name, points), (colour, line) in zip(ways.items(), cycle(STYLES.values()), strict=False):
             axes.plot(*zip(*points, strict=True), color=colour, ls=line, label=name)
         axes.set(title=title, xlabel="epochs after the dense network", ylim=(lowest, None))
-    row[0].set_ylabel("validation accuracy, %")
+    row[0].set_ylabel("validation accuracy (%)")
     row[-1].legend(loc="lower right")
     return figure
 

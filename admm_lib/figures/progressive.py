@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..admm import Residuals
-from .style import BLUE, COLORS, FAINT, GREY, INK, LINES, MARKERS, ORANGE, new_figure, styled
+from .style import BLUE, COLORS, FAINT, GREY, HATCHES, INK, LINES, MARKERS, ORANGE, RATIO, new_figure, styled
 
 
 @styled
@@ -38,6 +38,7 @@ def schedule(kept: Sequence[int], weights: int, rho: Sequence[float], headline: 
 
 Curve = tuple[Sequence[float], Sequence[float]]  # training loss and accuracy (%), a value per epoch
 LEAST = 0.1  # percent: what an error is drawn as where it is smaller, or none
+LEAST_SHARE = 0.05  # percent: where the axis of what layers keep begins
 
 
 @styled
@@ -80,7 +81,7 @@ def _with_mean(axes: Axes, values: np.ndarray, label: str) -> None:
 def who_keeps_what(kept: Mapping[str, Mapping[str, float]]) -> Figure:
     """The share of its weights that each layer keeps, one group of bars per way of deciding.
 
-    `kept` maps a way to {layer: percentage kept}.
+    `kept` maps a way to {layer: percentage kept}; below `LEAST_SHARE` there is a number and no bar.
     """
     figure = new_figure(7.5, 0.8 + 0.52 * len(kept))
     axes = figure.subplots()
@@ -89,14 +90,16 @@ def who_keeps_what(kept: Mapping[str, Mapping[str, float]]) -> Figure:
     for i, layer in enumerate(layers):
         places = np.arange(len(kept)) + (i - (len(layers) - 1) / 2) * height
         values = [each[layer] for each in kept.values()]
-        bars = axes.barh(places, values, height * 0.92, color=COLORS[layer], label=layer)
+        bars = axes.barh(
+            places, values, height * 0.92, color=COLORS[layer], hatch=HATCHES[layer], edgecolor="white",
+            lw=0.5, label=layer,
+        )  # fmt: skip
         for bar, value in zip(bars, values, strict=True):
             place = bar.get_y() + bar.get_height() / 2
-            axes.annotate(
-                f"{value:.3g}%", (value, place), (3, 0), textcoords="offset points", va="center", fontsize=7
-            )
+            end = max(value, LEAST_SHARE), place
+            axes.annotate(f"{value:.3g}%", end, (3, 0), textcoords="offset points", va="center", fontsize=7)
     axes.set_yticks(range(len(kept)), list(kept))
-    axes.set(xscale="log", xlim=(0.05, 250), xlabel="weights kept (% of the layer)")
+    axes.set(xscale="log", xlim=(LEAST_SHARE, 250), xlabel="weights kept (% of the layer)")
     axes.set_ylim(len(kept) - 0.45, -0.55)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=len(layers))
     return figure
@@ -154,7 +157,7 @@ def tree(search: Sequence[Mapping], ratios: Sequence[float], width: int) -> Figu
         else:
             paths[step["best"]] = best
     axes.plot(*zip(*best, strict=True), color=BLUE, lw=2.4)
-    axes.set(xscale="log", xlabel="weights / weights kept", ylabel="validation accuracy (%)")
+    axes.set(xscale="log", xlabel=RATIO, ylabel="validation accuracy (%)")
     axes.set_xticks(ratios, [f"{ratio:.0f}x" for ratio in ratios], minor=False)
     axes.minorticks_off()
     return figure

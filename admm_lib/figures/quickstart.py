@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from .style import BLUE, COLORS, FAINT, INK, MARKERS, ORANGE, new_figure, styled
+from .style import BLUE, COLORS, FAINT, HATCHES, INK, MARKERS, ORANGE, RATIO, new_figure, styled
 
 
 @styled
@@ -36,13 +36,16 @@ def ratio_story(
             label=method,
         )
         accuracy.plot(ratio, curve[ratio], "o", ms=11, mfc="none", mec=INK, mew=1.4)
-    accuracy.set(xscale="log", ylim=(0, 104), xlabel="pruning ratio (x)", ylabel="validation accuracy (%)")
+    accuracy.set(xscale="log", ylim=(0, 104), xlabel=RATIO, ylabel="validation accuracy (%)")
     accuracy.set_xticks([1, 10, 100], ["1", "10", "100"])
     accuracy.set_title("before retraining")
     if len(curves) > 1:
         accuracy.legend(loc="lower left")
     names = list(kept)[::-1]
-    layers.barh(names, [kept[name] for name in names], color=[COLORS.get(name, BLUE) for name in names])
+    layers.barh(
+        names, [kept[name] for name in names], color=[COLORS.get(name, BLUE) for name in names],
+        hatch=[HATCHES.get(name, "") for name in names], edgecolor="white", lw=0.5,
+    )  # fmt: skip
     layers.set(xscale="log", xlim=(1, 2e6), xlabel="weights kept")
     for name in names:
         layers.annotate(

@@ -5,11 +5,11 @@ from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
+from matplotlib.colors import ListedColormap, to_rgba
 from matplotlib.figure import Figure
 
 from ..records import Interval
-from .style import COLORS, FAINT, GREY, INK, LINES, MARKERS, new_figure, styled
+from .style import COLORS, FAINT, GREY, INK, LINES, MARKERS, RATIO, new_figure, styled
 
 
 @styled
@@ -52,7 +52,7 @@ def loss_by_ratio(
         ticks = [tick for tick in (1, 2, 3, 4, 6, 10, 20, 40, 80, 160, 320, 640) if low <= tick <= high]
         axes.set_xticks(ticks, [f"{tick}×" for tick in ticks])
         axes.minorticks_off()
-        axes.set(xlabel="weights / nonzero weights", title=title, ylim=(lowest, 1))
+        axes.set(xlabel=RATIO, title=title, ylim=(lowest, 1))
         axes.legend(loc="lower left")
     row[0].set_ylabel("test accuracy minus dense, points")
     return figure
@@ -81,16 +81,19 @@ def break_even(
     figure = new_figure(7.5, 3.3)
     axes = figure.subplots()
     beside = {"transform": axes.get_yaxis_transform(), "color": COLORS["element"], "va": "center"}
-    for network, each in found.items():
-        axes.axhspan(each.low, each.high, color=COLORS["element"], alpha=0.15, lw=0)
-        axes.axhline(each.mean, color=COLORS["element"], lw=1.2)
+    # One band filled, the next hatched: two of one colour cannot be told apart.
+    bands = (({"fc": to_rgba(COLORS["element"], 0.15), "lw": 0}, "-"),
+             ({"fc": "none", "ec": INK, "hatch": "//", "lw": 0, "alpha": 0.5}, "--"))  # fmt: skip
+    for (network, each), (face, line) in zip(found.items(), cycle(bands), strict=False):
+        axes.axhspan(each.low, each.high, **face)
+        axes.axhline(each.mean, color=COLORS["element"], lw=1.2, ls=line)
         axes.text(1.01, each.mean, network, fontsize=8.5, **beside)
     styles = ("-", "--", ":", "-.")
     for (name, points), style in zip(needed.items(), cycle(styles), strict=False):
         bits, ratios = zip(*points, strict=True)
         axes.plot(bits, ratios, style, color=INK, marker="o", ms=3.5, label=name)
-    axes.set(xlabel="bits of a value", ylabel="r of single weights / r of groups", xlim=(0.7, most + 0.3))
-    axes.set_ylim(1, None)
+    axes.set(xlabel="bits of a value", ylabel="ratio of single weights / ratio of groups")
+    axes.set(xlim=(0.7, most + 0.3), ylim=(1, None))
     axes.legend(loc="upper right", title="needed where positions are")
     return figure
 
@@ -126,7 +129,7 @@ def times(
     for axes in grid[:, 0]:
         axes.set_ylabel("time / dense")
     for axes in grid[-1]:
-        axes.set_xlabel("weights / nonzero weights")
+        axes.set_xlabel(RATIO)
     figure.legend(known.values(), known, loc="outside lower center", ncols=4)
     return figure
 

@@ -39,7 +39,7 @@ COLORS = {
     "shrunk, ONNX Runtime": BROWN,
 }  # fmt: skip
 MARKERS = {
-    "dense": "o", "pruned": "v", "retrained": "^", "admm": "o", "magnitude": "X",
+    "dense": "P", "pruned": "v", "retrained": "^", "admm": "o", "magnitude": "X",
     "projected gradient": "D", "truncation": "X", "direct": "o", "progressive": "^",
     "conv1": "o", "conv2": "s", "fc1": "^", "fc2": "D", "fc3": "v", "W": "o", "Z": "s", "U": "^",
     "forgy": "X", "density": "s", "linear": "o", "k-means++": "D", "optimal": "^",
@@ -50,7 +50,7 @@ MARKERS = {
     "mixed": "^", "CSR": "o", "BSR": "v", "shrunk": "s", "ONNX Runtime": "X", "shrunk, ONNX Runtime": "D",
 }  # fmt: skip
 LINES = {
-    "dense": "-", "pruned": ":", "retrained": "-", "admm": "-", "magnitude": "--",
+    "dense": (0, (3, 1, 1, 1)), "pruned": ":", "retrained": "-", "admm": "-", "magnitude": "--",
     "projected gradient": "--", "truncation": ":", "direct": "-", "progressive": "--",
     "conv1": "-", "conv2": "--", "fc1": "-.", "fc2": ":", "fc3": (0, (5, 1, 1, 1, 1, 1)),
     "W": "-", "Z": "--", "U": ":",
@@ -63,6 +63,9 @@ LINES = {
     "CSR": "-", "BSR": ":", "shrunk": "--", "ONNX Runtime": "-.",
     "shrunk, ONNX Runtime": (0, (5, 1, 1, 1, 1, 1)),
 }  # fmt: skip
+# Of bars, whose colours alone are the same grey for most layers; drawn in white.
+HATCHES = {"conv1": "", "conv2": "", "fc1": "//", "fc2": "xx", "fc3": ".."}
+RATIO = "ratio: weights / nonzero weights"  # the name of its axis
 
 TEXT_WIDTH = 7.5  # inches: the width of a notebook's text, 720 CSS pixels
 CSS_DPI = 96  # one inch of a figure is 96 CSS pixels on the page

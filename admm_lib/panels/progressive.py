@@ -87,7 +87,7 @@ def schedule_panel(network: nn.Module, split: data.Split, train: data.Split) -> 
             "end": slider("ρ at the end", RHOS, 1e-2),
         },
         draw,
-        alt="Two plots over the epochs of a run: the weights kept, falling in equal steps on a logarithmic "
+        alt="Two plots over the epochs of a run: the weights kept, falling step by step on a logarithmic "
         "scale, and rho, which starts low again in every step.",
         text=text,
         code=_code,

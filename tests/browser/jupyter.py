@@ -1,11 +1,33 @@
-"""What a reader does in JupyterLab, as functions: open a notebook, run it, move a slider, look.
+"""JupyterLab, started, and what a reader does in it: open a notebook, run it, move a slider, look.
 
-They work on the page of the `page` fixture and the address that the `lab` fixture returns.
+The latter work on a page of playwright and the address that `start_lab` returns.
 """
 
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Locator, Page
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+SETTINGS = {  # a JupyterLab that asks nothing, fetches nothing and keeps every cell in the page
+    "@jupyterlab/apputils-extension/notification": {
+        "fetchNews": "false",
+        "checkForUpdates": False,
+    },
+    "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
+}
+QUIET = ("background-networking", "sync", "component-update", "gpu")
+OPTIONS = ["--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in QUIET)]
 
 READY = """() => {
     const panel = window.jupyterapp?.shell.currentWidget;
@@ -55,18 +77,6 @@ def errors(page: Page) -> list[str]:
     return outputs + broken
 
 
-def slider(page: Page, label: str) -> Locator:
-    """The handle of the slider with this label, first in the notebook; it takes arrow keys."""
-    box = page.locator(".widget-inline-hbox").filter(has=page.locator(".widget-label", has_text=label))
-    return box.get_by_role("slider").first
-
-
-def images(control: Locator) -> Locator:
-    """The Image widgets of the panel (that is, of the output) that `control` belongs to."""
-    output = "xpath=ancestor::*[contains(@class, 'jp-OutputArea-child')][1]"
-    return control.locator(output).locator("img.widget-image")
-
-
 def digest(image: Locator) -> str:
     """SHA-256 of the picture shown; its address alone is a new one after every update."""
     return image.evaluate(DIGEST)
@@ -87,6 +97,16 @@ def picture(panel: Locator) -> Locator:
 def controls(panel: Locator) -> list[Locator]:
     """The panel's sliders and menus, in the order in which the Tab key visits them."""
     return panel.locator("[role=slider], select").all()
+
+
+def button(place: Page | Locator, name: str) -> Locator:
+    """A panel's button by its text alone: its accessible name begins with its icon."""
+    return place.locator("button.widget-button").filter(has_text=re.compile(f"^{re.escape(name)}$"))
+
+
+def panel_of(control: Locator) -> Locator:
+    """The output that a control is in."""
+    return control.locator("xpath=ancestor::*[contains(@class, 'jp-OutputArea-child')][1]")
 
 
 def label(control: Locator) -> str:
@@ -129,3 +149,64 @@ def wait_for_other(image: Locator, before: str, timeout: float = 30) -> str:
             return now
         image.page.wait_for_timeout(100)
     raise AssertionError(f"the picture did not change within {timeout} s")
+
+
+def chromium() -> str | None:
+    """The path of a Chromium; None where none is installed."""
+    return next(filter(None, map(shutil.which, CHROMIUM)), None)
+
+
+def start_lab(folder: Path, home: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """A JupyterLab in `folder`, with settings of its own in `home`, and the address of its page."""
+    for name, values in SETTINGS.items():
+        path = home / "settings" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values))
+    own = {
+        "JUPYTERLAB_SETTINGS_DIR": "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+        "JUPYTER_CONFIG_DIR": "config",
+        "JUPYTER_DATA_DIR": "data",
+        "JUPYTER_RUNTIME_DIR": "runtime",
+        "IPYTHONDIR": "ipython",
+    }
+    environment = os.environ | {name: str(home / value) for name, value in own.items()}
+    token, port = secrets.token_hex(16), _free_port()
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--expose-app-in-browser"]
+    command += [
+        f"--ServerApp.port={port}",
+        "--ServerApp.port_retries=0",
+        "--ServerApp.ip=127.0.0.1",
+    ]
+    command += [f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}"]
+    command += ["--LabApp.extension_manager=readonly"]
+    command += ["--allow-root"] if os.name == "posix" and os.geteuid() == 0 else []
+    log = home / "jupyterlab.log"
+    with log.open("wb") as stream:
+        server = subprocess.Popen(command, cwd=folder, env=environment, stdout=stream, stderr=stream)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/api?token={token}", timeout=5).close()
+            return server, f"http://127.0.0.1:{port}/lab?token={token}"
+        except OSError:
+            time.sleep(0.2)
+    server.kill()
+    server.wait()
+    raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()[-3000:]}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def stop_lab(server: "subprocess.Popen[bytes]") -> None:
+    """End it, by force where it does not end by itself."""
+    server.terminate()
+    try:
+        server.wait(20)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()

@@ -50,7 +50,7 @@ def ran(page, lab, tmp_path, request):
 
 
 @pytest.mark.parametrize("ran", full(ALL), indirect=True, ids=named)
-def test_every_control_moves_its_picture_and_back(ran):
+def test_every_control_moves_its_picture_and_back_and_long_work_stops(ran, request):
     for panel in jupyter.panels(ran):
         picture = jupyter.picture(panel)
         for button in ("Whole round", "More rounds"):  # what starts at nothing has to begin first
@@ -76,15 +76,15 @@ def test_every_control_moves_its_picture_and_back(ran):
         with ran.expect_download() as download:
             panel.locator("a[download$='.png']").click()
         assert download.value.path().read_bytes().startswith(b"\x89PNG")
+    if (stem := request.node.callspec.id) in LONG_WORK:
+        stops(ran, LONG_WORK[stem])
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("ran", [path for path in ALL if path.stem in LONG_WORK], indirect=True, ids=named)
-def test_long_work_shows_how_far_it_is_and_stops(ran, request):
-    name = LONG_WORK[request.node.callspec.id]
-    start = ran.get_by_role("button", name=name, exact=True).first
-    panel = start.locator("xpath=ancestor::*[contains(@class, 'jp-OutputArea-child')][1]")
-    stop = panel.get_by_role("button", name="Stop")
+def stops(page, name):
+    """Long work shows how far it is, and Stop ends it and leaves the panel usable."""
+    start = jupyter.button(page, name).first
+    panel = jupyter.panel_of(start)
+    stop = jupyter.button(panel, "Stop")
     assert stop.is_disabled()
     start.scroll_into_view_if_needed()
     start.click()
@@ -93,7 +93,7 @@ def test_long_work_shows_how_far_it_is_and_stops(ran, request):
         stop.click()
         panel.get_by_text("stopped").wait_for(timeout=5_000)
     assert start.is_enabled()
-    control, picture = jupyter.controls(panel)[0], jupyter.picture(panel)  # and the notebook is as before
+    control, picture = jupyter.controls(panel)[0], jupyter.picture(panel)
     before = jupyter.digest(picture)
     jupyter.move(control)
     jupyter.wait_for_other(picture, before)

@@ -274,6 +274,7 @@ class TestRule:
         assert claims.status(claim(), [record("a", 6_046)]) == "recorded"
         assert claims.status(claim(dataset="ImageNet", track=""), []) == "not reproducible here"
         assert claims.status(claim(dataset="CIFAR-10", track=""), []) == "not attempted"
+        assert "JPEG" in claim(dataset="CIFAR-10", track="").unanswered[1]
         assert claims.status(claim(counted=""), []) == "not attempted"
         reasons = {claim(counted=each).unanswered[1] for each in (*claims.COUNTED, "")}
         assert len(reasons) == 4  # weights, whole groups, quantized values, not read

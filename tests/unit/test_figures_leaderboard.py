@@ -188,6 +188,13 @@ def test_the_bytes_figure_turns_ratios_into_bytes_and_accuracies_into_errors():
     assert not any(math.isclose(x, 1_722_000 / 1_910) for x, _ in drawn)  # values alone are no size
 
 
+def test_a_line_is_charged_where_it_runs_through_a_text():
+    spot, boxes = np.zeros(2), np.array([[90.0, -10, 110, 10], [-10, 90, 10, 110]])  # to the right, and above
+    between = np.array([[40.0, -5, 60, 5]])
+    right, above = labels._crossed(spot, boxes, between)
+    assert (right, above) == (pytest.approx(20, abs=4), 0)
+
+
 def test_names_cover_neither_each_other_nor_points():
     figure = style.new_figure(6, 4, layout=None)
     axes = figure.add_axes((0.1, 0.1, 0.8, 0.8))

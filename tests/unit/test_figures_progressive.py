@@ -54,6 +54,14 @@ def test_bars_are_the_shares_that_layers_keep():
     assert [text.get_text() for text in axes.get_yticklabels()] == ["by hand", "uniform"]
     widths = {bars.get_label(): [bar.get_width() for bar in bars] for bars in axes.containers}
     assert widths == {"conv1": [30.0, 0.6], "fc1": [0.3, 0.6]}
+    assert {bars.get_label(): bars[0].get_hatch() for bars in axes.containers} == {"conv1": "", "fc1": "//"}
+
+
+def test_a_share_too_small_for_a_bar_has_its_number():
+    (axes,) = figures.who_keeps_what({"relative": {"conv1": 60.0, "fc1": 0.00025}}).axes
+    many, few = axes.texts
+    assert (few.get_text(), few.xy[0]) == ("0.00025%", figures.LEAST_SHARE)
+    assert (many.get_text(), many.xy[0]) == ("60%", 60)
 
 
 def test_a_difference_is_coloured_where_its_interval_leaves_zero_out():

@@ -21,6 +21,7 @@ def test_a_file_is_one_bar_of_its_sections():
     (axes,) = figures.file_bar(SECTIONS, 400, "a file").axes
     assert [bar.get_width() for bar in axes.patches] == [100, 200, 10, 50, 30]
     assert [bar.get_x() for bar in axes.patches] == [0, 100, 300, 310, 360]
+    assert [bar.get_hatch() for bar in axes.patches] == [None, "//", None, "xx", None]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == [
         "values 100", "positions 200", "codebooks 10", "biases 50", "header 30",
     ]  # fmt: skip
@@ -62,6 +63,7 @@ def test_histograms_count_weights_and_gaps():
     assert lines == [[[-1, 0], [-1, 1]], [[0.5, 0], [0.5, 2]]]
     bars = {bar.get_x() + bar.get_width() / 2: bar.get_height() for bar in below.patches}
     assert bars == {1: 2, 3: 1, 10: 1}
+    assert below.get_xlabel().endswith("(last bar: 10 or more)")
 
 
 def test_pictures_of_codes_and_digits():

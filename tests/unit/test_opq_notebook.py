@@ -38,17 +38,6 @@ def test_errors_are_lines_as_expected_and_marks_as_found():
         assert axes.get_xlabel() == label
 
 
-def test_shares_are_bars_by_layer_and_rule():
-    rules = {"relative": {"fc1": 10, "fc2": 0}, "LAMP": {"fc1": 4, "fc2": 6}}
-    figure = figures.shares({"at 40x": rules, "at 9x": {"LAMP": rules["LAMP"]}})
-    both, one = figure.axes
-    assert [bar.get_height() for bar in both.patches] == [10, 0.5, 4, 6]  # none at all is below the axis
-    assert [bar.get_facecolor() for bar in one.patches] == [bar.get_facecolor() for bar in both.patches[2:]]
-    assert [bar.get_x() for bar in one.patches] == [bar.get_x() for bar in both.patches[2:]]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["relative", "LAMP"]
-    assert [text.get_text() for text in both.get_xticklabels()] == ["fc1", "fc2"]
-
-
 def test_codebooks_and_progress_are_the_points_given():
     ways = {"layer": [(2, 0.1), (3, 0.01)], "unified": [(2.1, 0.1)], "channel": [(3, 0.05), (4, 0.02)]}
     (axes,) = figures.codebooks({"conv2": ways}).axes

@@ -50,6 +50,9 @@ def test_the_break_even_is_lines_over_a_band():
     band, below = axes.patches
     assert (band.get_y(), band.get_height()) == (1.9, pytest.approx(1.1))
     assert (below.get_y(), below.get_height()) == (1.5, pytest.approx(0.2))
+    assert (band.get_hatch(), below.get_hatch()) == (None, "//")  # told apart without colour
+    means = {line.get_ydata()[0]: line.get_linestyle() for line in axes.lines[:2]}
+    assert means == {2.4: "-", 1.6: "--"}
     curves = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
     assert curves["3 bits"] == [[1, 4], [8, 1.375]]
     assert curves["9 bits"] == [[1, 10], [8, 2.125]]

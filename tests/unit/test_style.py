@@ -30,6 +30,11 @@ def test_w_z_and_u_differ_in_more_than_colour():
     assert len({style.MARKERS[name] for name in "WZU"}) == len({style.LINES[name] for name in "WZU"}) == 3
     layers = ("conv1", "conv2", "fc1", "fc2", "fc3")
     assert len({style.MARKERS[name] for name in layers}) == len({style.LINES[name] for name in layers}) == 5
+    assert set(style.HATCHES) == set(layers)
+    same_grey = ("conv1", "fc1", "fc2")
+    assert len({style.HATCHES[name] for name in same_grey}) == 3
+    assert style.MARKERS["dense"] != style.MARKERS["element"]
+    assert style.LINES["dense"] != style.LINES["element"]
 
 
 def test_equal_figures_give_equal_bytes_without_date_or_version():

@@ -1,0 +1,118 @@
+"""From slider to picture, in a browser: `make bench`, or with ARGS=--quick notebook 00 alone.
+
+Every notebook is run in JupyterLab in a real Chromium. Then each control of each panel is moved by keyboard,
+one place at a time, up to its end; a move counts from the key to the moment at which the browser has the new
+picture. Only moves to new states count: one that was seen before is answered from the panel's memory.
+"""
+
+import argparse
+import shutil
+import statistics
+import tempfile
+from pathlib import Path
+
+import nbformat
+from browser import jupyter
+from playwright.sync_api import Locator, Page, TimeoutError, sync_playwright
+
+from admm_lib import notebooks
+
+MOVES = 8  # of a control, at most
+LONG_WORK = ("Retrain", "Run", "Train")
+CLOCK = """image => {
+    window.pressed = window.loaded = 0;
+    const now = () => { window.pressed = performance.now(); };
+    if (!window.listens) document.addEventListener('keydown', now, true);
+    window.listens = true;
+    image.addEventListener('load', () => { window.loaded = performance.now(); });
+}"""
+
+
+def answers(panel: Locator) -> list[float]:
+    """Milliseconds from key to picture, for each move to a new state."""
+    page, picture, found = panel.page, jupyter.picture(panel), []
+    picture.evaluate(CLOCK)
+    for control in jupyter.controls(panel):
+        start = jupyter.value(control)
+        for _ in range(MOVES):
+            before = jupyter.value(control)
+            jupyter.press(control, "ArrowRight")
+            if jupyter.value(control) == before:
+                break  # the end
+            try:
+                page.wait_for_function("window.loaded > window.pressed", timeout=3_000)
+            except TimeoutError:
+                continue  # this state has the same picture
+            found.append(page.evaluate("window.loaded - window.pressed"))
+        while jupyter.value(control) != start:
+            jupyter.press(control, "ArrowLeft")
+            page.wait_for_timeout(50)
+        page.wait_for_timeout(500)
+    return found
+
+
+def stopping(page: Page) -> float | None:
+    """Milliseconds from Stop to a panel whose work has ended; None where a notebook has no long work."""
+    for name in LONG_WORK:
+        start = jupyter.button(page, name)
+        if not start.count():
+            continue
+        panel = jupyter.panel_of(start.first)
+        start.first.click()
+        stop = jupyter.button(panel, "Stop")
+        page.wait_for_timeout(1_500)
+        page.evaluate("window.began = performance.now()")
+        stop.click(timeout=5_000)
+        panel.get_by_text("stopped").wait_for(timeout=30_000)
+        return page.evaluate("performance.now() - window.began")
+    return None
+
+
+def rows(page: Page, path: Path, profile: str, home: Path) -> list[str]:
+    """A line for each panel of a notebook, and one for its Stop button."""
+    folder = home / path.stem
+    folder.mkdir()
+    notebook = notebooks.read(path)
+    for cell in notebook.cells:
+        cell.source = cell.source.replace('profile = "quick"', f'profile = "{profile}"')
+    nbformat.write(notebook, folder / path.name)
+    server, address = jupyter.start_lab(folder, folder)
+    lines = []
+    try:
+        jupyter.open_notebook(page, address, path.name)
+        jupyter.run_all(page, timeout=600)
+        for number, panel in enumerate(jupyter.panels(page), 1):
+            found = answers(panel)
+            late = statistics.quantiles(found, n=20, method="inclusive")[-1]
+            lines.append(
+                f"| {path.stem} | {number} | {len(found)} | {statistics.median(found):.0f} | {late:.0f} |"
+            )
+        spent = stopping(page)
+        if spent is not None:
+            lines.append(f"| {path.stem} | Stop | 1 | {spent:.0f} | |")
+    finally:
+        jupyter.stop_lab(server)
+    return lines
+
+
+def main() -> None:
+    """Print the table, a line as soon as it is there."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="notebook 00 alone, in its smallest profile")
+    parser.add_argument("--only", action="append", default=[], metavar="NN", help="may be repeated")
+    options = parser.parse_args()
+    profile = "smoke" if options.quick else "quick"
+    home = Path(tempfile.mkdtemp())
+    print("| notebook | panel | moves | median, ms | 95th percentile, ms |", flush=True)
+    print("|---|---|---|---|---|", flush=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=jupyter.chromium(), args=jupyter.OPTIONS)
+        for path in notebooks.sequence(only=options.only or (["00"] if options.quick else [])):
+            page = browser.new_page(viewport={"width": 1300, "height": 1000})
+            print("\n".join(rows(page, path, profile, home)), flush=True)
+            page.close()
+    shutil.rmtree(home, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
