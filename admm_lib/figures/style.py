@@ -8,6 +8,7 @@ state, nothing to close, and drawing works in any thread. Decorate each drawing 
 import base64
 import functools
 import io
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import ParamSpec
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogFormatterSciNotation, NullLocator
 
 # seaborn's "colorblind" palette, written out: importing seaborn for ten colours costs a second.
 BLUE, ORANGE, GREEN, RED, PINK, BROWN, ROSE, GREY, YELLOW, SKY = PALETTE = (
@@ -69,6 +71,7 @@ RATIO = "ratio: weights / nonzero weights"  # the name of its axis
 
 TEXT_WIDTH = 7.5  # inches: the width of a notebook's text, 720 CSS pixels
 CSS_DPI = 96  # one inch of a figure is 96 CSS pixels on the page
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 DPI = 144  # pixels drawn per inch: 1.5 for each CSS pixel
 
 RC = {
@@ -112,6 +115,29 @@ def new_figure(width: float = TEXT_WIDTH, height: float = 3.0, layout: str | Non
     figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
+
+
+def lightened(figure: Figure) -> Figure:
+    """The same figure, drawn in half the time: on logarithmic axes no minor ticks, and labels without TeX.
+
+    Each tick is made anew for each picture, a millisecond apiece, and each label such as 10⁻³ is parsed.
+    Labels that a drawing function has chosen stay. For panels, whose picture has to follow the hand.
+    """
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            if axis.get_scale() == "log":
+                axis.set_minor_locator(NullLocator())
+                if isinstance(axis.get_major_formatter(), LogFormatterSciNotation):
+                    axis.set_major_formatter(FuncFormatter(_power))
+    return figure
+
+
+def _power(value: float, _: int | None = None) -> str:
+    """10⁻³ for 0.001; plain where it is no power of ten."""
+    exponent = math.log10(value) if value > 0 else 0.5
+    if abs(exponent - round(exponent)) > 1e-6:
+        return f"{value:g}"
+    return "10" + str(round(exponent)).translate(SUPERSCRIPTS)
 
 
 def png(figure: Figure, dpi: int = DPI, compress: int = 9) -> bytes:

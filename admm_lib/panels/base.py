@@ -17,7 +17,7 @@ import ipywidgets as widgets
 from matplotlib.figure import Figure
 from traitlets import TraitError
 
-from ..figures.style import CSS_DPI, Picture, png, show
+from ..figures.style import CSS_DPI, Picture, lightened, png, show
 from . import downloads
 from .worker import Worker
 
@@ -157,7 +157,7 @@ class Panel:
 
     def figure(self, **values: Any) -> Figure:
         """The panel's figure for its current state, with `values` in place of some of it."""
-        return self._draw(**{**self.state, **values})
+        return lightened(self._draw(**{**self.state, **values}))
 
     def picture(self) -> Picture:
         """The static figure under the panel, for readers without a kernel."""
@@ -204,7 +204,7 @@ class Panel:
     def _lookup(self, state: State) -> tuple[bytes, str]:
         key = tuple(state.items())
         if key not in self._drawn:
-            figure = self._draw(**state)
+            figure = lightened(self._draw(**state))
             if not self._drawn:
                 self._fix_size(figure)
             line = self._text(**state) if self._text else ""

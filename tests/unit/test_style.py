@@ -66,3 +66,25 @@ def test_a_picture_says_what_it_shows():
     assert metadata["image/png"]["height"] == 144
     with pytest.raises(ValueError, match="alternative text"):
         style.show(sample(), " ")
+
+
+def test_a_lightened_figure_has_its_labels_without_tex_and_no_minor_ticks():
+    figure = style.new_figure(3, 2, layout=None)
+    log, linear, own = figure.subplots(1, 3)
+    log.plot([1, 2, 3], [1e-3, 1e-1, 1e2])
+    log.set_yscale("log")
+    linear.plot([1, 2, 3])
+    own.set_xscale("log")
+    own.set_xticks([1, 20], ["one", "twenty"])
+    assert style.lightened(figure) is figure
+    figure.canvas.draw()
+    assert {"10⁻²", "10⁰", "10²"} <= {label.get_text() for label in log.get_yticklabels()}
+    assert not any("$" in label.get_text() for label in log.get_yticklabels())
+    assert len(log.yaxis.get_minorticklocs()) == len(own.xaxis.get_minorticklocs()) == 0
+    assert [label.get_text() for label in own.get_xticklabels()] == ["one", "twenty"]
+    assert linear.get_yticklabels()[0].get_text()
+
+
+@pytest.mark.parametrize(("value", "text"), [(1e-12, "10⁻¹²"), (1, "10⁰"), (1000, "10³"), (20, "20"), (0, "0")])
+def test_powers_are_written_as_such(value, text):
+    assert style._power(value) == text
