@@ -85,6 +85,8 @@ def test_a_lightened_figure_has_its_labels_without_tex_and_no_minor_ticks():
     assert linear.get_yticklabels()[0].get_text()
 
 
-@pytest.mark.parametrize(("value", "text"), [(1e-12, "10⁻¹²"), (1, "10⁰"), (1000, "10³"), (20, "20"), (0, "0")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(1e-12, "10⁻¹²"), (1, "10⁰"), (1000, "10³"), (20, "20"), (0, "0")]
+)
 def test_powers_are_written_as_such(value, text):
     assert style._power(value) == text
