@@ -113,6 +113,7 @@ def decoded(file, network, values, per):
     return model
 
 
+@pytest.mark.full
 def test_every_state_shows_the_projected_network_and_its_file(network, monkeypatch):
     files, shown, encode = [], [], al.codec.encode
     monkeypatch.setattr(al.codec, "encode", lambda model: files.append(encode(model)) or files[-1])

@@ -70,6 +70,7 @@ def panel():
     return clustering.centroids_panel(networks, al.data.load("digits").val.subset(50)), networks
 
 
+@pytest.mark.full
 def test_every_state_shows_at_most_that_many_values(panel):
     panel, networks = panel
     for state in sweep_states(panel, random=20):

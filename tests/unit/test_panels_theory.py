@@ -90,6 +90,7 @@ def test_step_moves_w_then_z_then_u_and_reset_goes_back():
     assert panel.line.startswith("Start: W = 0.20")
 
 
+@pytest.mark.full
 def test_plane_sweep(drawn):
     panel, checked = theory.plane(), set()
     for state in sweep_states(panel):
