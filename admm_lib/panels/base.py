@@ -103,9 +103,9 @@ class Panel:
             self.buttons["Copy as code"] = widgets.Button(description="Copy as code", icon="copy")
             self.buttons["Copy as code"].on_click(lambda _: self._toggle_code())
         for label, file in {"figure": self._figure_file, **(files or {})}.items():
-            button = self.buttons[f"Save {label}"] = widgets.Button(icon="download")
-            button.description = f"Save {label}"
+            button = widgets.Button(description=f"Save {label}", icon="download")
             button.on_click(lambda _, file=file: self._save(file))
+            self.buttons[button.description] = button
         for button in self.buttons.values():
             button.layout.width = "auto"
         for control in self.controls.values():
