@@ -23,7 +23,7 @@ from . import downloads
 from .base import Panel, Worker, menu, slider
 
 SETS = {"levels": Levels, "clusters": Clusters}
-RATIOS = (1, 2, 5, 10, 20, 40, 71, 100, 167, 250)
+RATIOS = (1, 5, 10, 20, 40, 71, 100, 167, 250)
 BITS = (1, 2, 3, 4, 5, 6)
 EPOCHS = 4  # of ADMM; then one for each share
 Report = Callable[[float, str], None]

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping
+from functools import cache
 from threading import Event
 from typing import Any
 
@@ -46,17 +47,23 @@ def layers_panel(
     networks = {label: copy.deepcopy(network).cpu() for label, network in networks.items()}
     dense = next(iter(networks.values()))
     reference = predict(dense, split)
-    measured: dict[tuple, torch.Tensor] = {}
 
+    @cache
+    def projected(weights: str, layer: str, ratio: float) -> torch.Tensor:
+        weight = getattr(*resolve(networks[weights], f"{layer}.weight")).detach()
+        return Sparse(ratio=ratio).project(weight)
+
+    @cache
     def answers(weights: str, **ratios: float) -> torch.Tensor:
-        key = (weights, *ratios.values())
-        if key not in measured:
-            measured[key] = predict(pruned(networks[weights], ratios), split)
-        return measured[key]
+        cut = copy.deepcopy(networks[weights])
+        with torch.no_grad():
+            for layer, ratio in ratios.items():
+                getattr(*resolve(cut, f"{layer}.weight")).copy_(projected(weights, layer, ratio))
+        return predict(cut, split)
 
     def draw(weights: str, **ratios: float) -> Any:
         values = {layer: getattr(*resolve(networks[weights], f"{layer}.weight")).detach() for layer in ratios}
-        masks = {layer: Sparse(ratio=ratio).project(values[layer]) != 0 for layer, ratio in ratios.items()}
+        masks = {layer: projected(weights, layer, ratio) != 0 for layer, ratio in ratios.items()}
         after = answers(weights, **ratios)
         changed = (after != reference).nonzero().flatten()[: figures.COLUMNS].tolist()
         flipped = [
