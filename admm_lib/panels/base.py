@@ -19,6 +19,7 @@ from traitlets import TraitError
 
 from ..figures.style import CSS_DPI, Picture, lightened, png, show
 from . import downloads
+from .ahead import Ahead, one_move_away
 from .worker import Worker
 
 __all__ = ["Panel", "State", "Worker", "choices", "menu", "slider", "sweep_states"]
@@ -92,7 +93,7 @@ class Panel:
         self._draw, self._text, self._code, self._size = draw, text, code, cache
         self._drawn: OrderedDict[tuple, tuple[bytes, str]] = OrderedDict()
         self._lock, self._pending, self._muted = threading.Lock(), False, False
-        self._error = ""
+        self._error, self.ahead = "", Ahead(self._foresee)
         # Without a tooltip: ipywidgets 8.1 fails in the browser to draw an Image that has one.
         self._image = widgets.Image(format="png", layout=widgets.Layout(object_fit="contain"))
         self._line, self._alert, self._shown_code, self._link = (widgets.HTML() for _ in range(4))
@@ -109,7 +110,7 @@ class Panel:
         for button in self.buttons.values():
             button.layout.width = "auto"
         for control in self.controls.values():
-            control.observe(self.refresh, "value")
+            control.observe(self._follow, "value")
         row = widgets.Layout(flex_flow="row wrap")
         self.widget = widgets.VBox(
             [
@@ -179,11 +180,26 @@ class Panel:
             self._muted = False
             self.refresh()
 
-    def refresh(self, change: object = None) -> None:
+    def refresh(self) -> None:
         """Draw the current state; calls during a drawing only ask for one more at its end."""
+        self._pending, self._link.value = True, ""
+        self._catch_up()
+
+    def _follow(self, change: Mapping[str, Any]) -> None:
+        """Draw what a control was moved to, and then what its next move may ask for."""
         if self._muted:
             return
-        self._pending, self._link.value = True, ""
+        self.refresh()
+        (moved,) = (name for name, control in self.controls.items() if control is change["owner"])
+        options = {name: choices(control) for name, control in self.controls.items()}
+        self.ahead.start(list(one_move_away(self.state, options, moved)))
+
+    def _foresee(self, state: State) -> None:
+        with self._lock:
+            self._lookup(state)
+        self._catch_up()  # a control was moved meanwhile
+
+    def _catch_up(self) -> None:
         while self._pending and self._lock.acquire(blocking=False):
             try:
                 self._pending = False

@@ -1,6 +1,7 @@
 """The machinery of all panels: states, errors, cache, coalescing, code to copy, work in a thread."""
 
 import threading
+import time
 
 import ipywidgets as widgets
 import pytest
@@ -35,7 +36,7 @@ def drawing():
 
 @pytest.fixture
 def panel(drawing):
-    return Panel(
+    made = Panel(
         "a test",
         {
             "a": base.slider("a number", [1.0, 2.0, 3.0, 4.0], 1.0, "what a does"),
@@ -48,6 +49,8 @@ def panel(drawing):
         actions={"More": lambda state: {"a": state["a"] + 1}},
         cache=3,
     )
+    made.ahead.pause = 60  # no drawing ahead, where a test does not ask for it
+    return made
 
 
 def test_a_panel_is_drawn_at_once_and_follows_its_controls(panel, drawing):
@@ -121,6 +124,43 @@ def test_moves_during_a_drawing_do_not_pile_up(panel, drawing):
     assert not first.is_alive()
     assert drawing.states[1:] == [(2.0, "good"), (4.0, "good")]
     assert panel.line == "4.0 < good"
+
+
+def test_while_the_reader_looks_the_next_pictures_are_drawn(panel, drawing):
+    panel.ahead.pause = 0
+    panel.controls["a"].value = 2.0
+    panel.ahead.join(20)
+    # First along the control that was moved; where it came from is known, and what fails waits for its turn.
+    assert drawing.states == [(1.0, "good"), (2.0, "good"), (3.0, "good"), (2.0, "better")]
+    assert panel.line == "2.0 < good"
+    assert panel.error == ""
+    panel.ahead.pause = 60
+    panel.set(b="better")
+    assert panel.line == "2.0 < better"
+    assert len(drawing.states) == 4
+
+
+def test_a_move_while_drawing_ahead_is_followed_and_ends_that(panel, drawing):
+    panel.ahead.pause = 0
+    panel.controls["a"].value = 2.0
+    drawing.begun.clear()
+    drawing.wait.clear()
+    assert drawing.begun.wait(20) or len(drawing.states) > 2
+    panel.controls["a"].value = 4.0  # returns at once: the thread is drawing 3.0
+    drawing.wait.set()
+    panel.ahead.join(20)
+    for _ in range(100):
+        if panel.line == "4.0 < good":
+            break
+        time.sleep(0.05)
+    assert panel.line == "4.0 < good"
+
+
+def test_only_controls_that_a_hand_moves_are_followed_ahead(panel, drawing):
+    panel.ahead.pause = 0
+    panel.set(a=2.0)  # as a cell of a notebook does
+    panel.ahead.join(5)
+    assert drawing.states == [(1.0, "good"), (2.0, "good")]
 
 
 def test_code_is_shown_follows_the_state_and_goes(panel):
