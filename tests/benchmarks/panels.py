@@ -2,9 +2,9 @@
 
 Every notebook is run in JupyterLab in a real Chromium. Then each control of each panel is moved by keyboard,
 one place at a time, up to its end; a move counts from the key to the moment at which the browser has the new
-picture. Every second move comes at once after the last picture, when all has to be computed; the others after a
-look of a second, in which the panel has drawn ahead. Only moves to new states count: one that was seen before is
-answered from the panel's memory.
+picture. Every second move comes at once after the last picture, when all has to be computed; the others after
+a look of a second, in which the panel has drawn ahead. Only moves to new states count: one that was seen
+before is answered from the panel's memory.
 """
 
 import argparse
