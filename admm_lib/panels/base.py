@@ -92,8 +92,9 @@ class Panel:
         self.title, self.alt, self.controls = title, alt, dict(controls)
         self._draw, self._text, self._code, self._size = draw, text, code, cache
         self._drawn: OrderedDict[tuple, tuple[bytes, str]] = OrderedDict()
-        self._lock, self._pending, self._muted = threading.Lock(), False, False
-        self._error, self.ahead = "", Ahead(self._foresee)
+        self._lock, self._memory = threading.Lock(), threading.Lock()
+        self._pending, self._muted = False, False
+        self._error, self.ahead = "", Ahead(self._lookup)
         # Without a tooltip: ipywidgets 8.1 fails in the browser to draw an Image that has one.
         self._image = widgets.Image(format="png", layout=widgets.Layout(object_fit="contain"))
         self._line, self._alert, self._shown_code, self._link = (widgets.HTML() for _ in range(4))
@@ -194,11 +195,6 @@ class Panel:
         options = {name: choices(control) for name, control in self.controls.items()}
         self.ahead.start(list(one_move_away(self.state, options, moved)))
 
-    def _foresee(self, state: State) -> None:
-        with self._lock:
-            self._lookup(state)
-        self._catch_up()  # a control was moved meanwhile
-
     def _catch_up(self) -> None:
         while self._pending and self._lock.acquire(blocking=False):
             try:
@@ -218,17 +214,21 @@ class Panel:
             self._complain(problem)
 
     def _lookup(self, state: State) -> tuple[bytes, str]:
+        """Picture and text of a state, made or remembered; by two threads at once, where one draws ahead."""
         key = tuple(state.items())
-        if key not in self._drawn:
+        with self._memory:
+            found = self._drawn.get(key)
+        if found is None:
             figure = lightened(self._draw(**state))
             if not self._drawn:
                 self._fix_size(figure)
-            line = self._text(**state) if self._text else ""
-            self._drawn[key] = png(figure, dpi=DPI, compress=1), line
-        self._drawn.move_to_end(key)
-        while len(self._drawn) > self._size:
-            self._drawn.popitem(last=False)
-        return self._drawn[key]
+            found = png(figure, dpi=DPI, compress=1), self._text(**state) if self._text else ""
+        with self._memory:
+            self._drawn[key] = found
+            self._drawn.move_to_end(key)
+            while len(self._drawn) > self._size:
+                self._drawn.popitem(last=False)
+        return found
 
     def _fix_size(self, figure: Figure) -> None:
         """A fixed height, so that the page does not jump between two pictures."""
