@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from . import codec, data, files, models, recipes, records, stages, storage
+from .distributed import launched
 from .evaluation import evaluate
 from .low_rank import factored
 from .names import resolve
@@ -39,6 +40,8 @@ def run_recipes(
     recorded before the next one starts. Raises ValueError, before any work, for a recipe that is not in
     order, a seed that is not one of its own, and a record of that name that another recipe has made.
     """
+    if launched() > 1:
+        raise ValueError("recipes are run by one process each: call fit in a script of your own for several")
     chosen = [recipes.read(path) for path in paths]
     for recipe in chosen:
         if odd := set(seeds or ()) - set(recipe["seeds"]):
@@ -86,13 +89,7 @@ def record_run(
     device = training_device()
     images = data.load(recipe["dataset"], device=device)
     trained, tried = train(recipe, seed, images, report, home)
-    dense, model = trained[0].network, trained[-1].network
-    if recipes.prunes(recipe) and not runs_in_turn(model):
-        model = clear_unread(model, images.val.inputs[:2].cpu())
-    elif recipes.prunes(recipe) and recipes.quantizes(recipe):
-        _pack(model, recipe, trained[-1].origin.get("levels", {}))
-    if ranks := recipes.ranks(recipe):
-        model = factored(model, ranks)
+    dense, model = trained[0].network, compressed(recipe, trained, images)
     place = home or data.HOME
     file = place / "models" / f"{recipe['name']}-seed{seed}.admm"
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -129,6 +126,20 @@ def record_run(
     }
     records.add_run(recipe, run, images.checksums, home and home / "records")
     return run
+
+
+def compressed(recipe: Recipe, trained: list[Done], images: data.Data) -> nn.Module:
+    """The network of the last stage as its file holds it: factored; what nobody reads zero; where it is
+    quantized, its live units first.
+    """
+    model = trained[-1].network
+    if recipes.prunes(recipe) and not runs_in_turn(model):
+        model = clear_unread(model, images.val.inputs[:2].cpu())
+    elif recipes.prunes(recipe) and recipes.quantizes(recipe):
+        _pack(model, recipe, trained[-1].origin.get("levels", {}))
+    if ranks := recipes.ranks(recipe):
+        model = factored(model, ranks)
+    return model
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 from torch import nn
 
 from . import byte_budget, data, groups, models, recipes, records, stage_files
@@ -112,27 +113,33 @@ class Runner:
         chain = [self.seed, *([each.name, each.settings] for each in (*(d.stage for d in path), stage))]
         key = hashlib.sha256(json.dumps(chain, sort_keys=True).encode()).hexdigest()[:16]
         file = self.folder / f"{stage.name}-{self.model}-seed{self.seed}-{key}.safetensors"
-        if not file.exists():
-            network = models.create(self.model, self.seed)
-            if path:
-                network.load_state_dict(path[-1].network.state_dict())
-            unfinished = file.with_suffix(".unfinished")
-            provenance = records.provenance()
-            commits = stage_files.started(file.with_suffix(".commits"), provenance["commit"])
-            history, levels = self._run(path, stage, network, unfinished)
-            origin = {
-                "seconds": round(sum(epoch.seconds for epoch in history), 1),
-                "commit": ", ".join(commits),
-                "provenance": provenance,
-                "loss": [round(epoch.loss, 5) for epoch in history],
-                "val_accuracy": [round(epoch.val_accuracy, 2) for epoch in history],
-                **({"levels": {name: asdict(each) for name, each in levels.items()}} if levels else {}),
-            }
-            stage_files.keep(network, file, origin)
-            for part in self.folder.glob(f"{unfinished.name}*"):
-                part.unlink(missing_ok=True)
-            file.with_suffix(".commits").unlink(missing_ok=True)  # another run may have shared the stage
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(file.with_suffix(".lock")):  # others that begin alike wait, and find it finished
+            if not file.exists():
+                self._train(path, stage, file)
         return Done(stage, *stage_files.kept(file, self.model))
+
+    def _train(self, path: list[Done], stage: Stage, file: Path) -> None:
+        """Train a stage and keep it."""
+        network = models.create(self.model, self.seed)
+        if path:
+            network.load_state_dict(path[-1].network.state_dict())
+        unfinished = file.with_suffix(".unfinished")
+        provenance = records.provenance()
+        commits = stage_files.started(file.with_suffix(".commits"), provenance["commit"])
+        history, levels = self._run(path, stage, network, unfinished)
+        origin = {
+            "seconds": round(sum(epoch.seconds for epoch in history), 1),
+            "commit": ", ".join(commits),
+            "provenance": provenance,
+            "loss": [round(epoch.loss, 5) for epoch in history],
+            "val_accuracy": [round(epoch.val_accuracy, 2) for epoch in history],
+            **({"levels": {name: asdict(each) for name, each in levels.items()}} if levels else {}),
+        }
+        stage_files.keep(network, file, origin)
+        for part in self.folder.glob(f"{unfinished.name}*"):
+            part.unlink(missing_ok=True)
+        file.with_suffix(".commits").unlink(missing_ok=True)  # another run may have shared the stage
 
     def _teacher(self, dense: Done, temperature: float, weight: float) -> Teacher:
         if dense not in self.teachers:

@@ -3,7 +3,6 @@
 import copy
 import math
 import os
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import astuple, dataclass
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
+from . import distributed
 from .admm import ADMM
 from .checkpoints import Checkpoint, checksum
 from .data import Augment, Data, Shifts, Split
@@ -79,6 +79,11 @@ def fit(
     the same end. `stop` ends training after the current step. The optimizer's own learning rates are the
     same afterwards as before.
 
+    Started by `torchrun` or `fabric run`, the processes share each batch between them (see `distributed`),
+    and each ends with the same weights; on one machine where torch is deterministic these are, but for
+    rounding, those of one process, as long as nothing looks at a batch as a whole (batch norm) or is random
+    inside the model (dropout).
+
     Raises ValueError for bad arguments and DivergenceError, naming the step, when loss or weights are not
     finite.
     """
@@ -94,13 +99,13 @@ def fit(
     train = data.train if isinstance(data, Data) else data
     optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=lr, fused=True)
     steps = _steps(train, batch_size)
-    fabric = _fabric(accelerator, precision)
+    fabric = distributed.fabric(accelerator, precision)
     best: tuple[float, dict] = (-math.inf, {})
     with _rates_kept(optimizer):
         scheduler = _scheduler(optimizer, schedule, steps and epochs * steps)
         optimizer.zero_grad()  # of whatever the caller computed before
         wrapped, optimizer = fabric.setup(model, optimizer)
-        admm = admm and admm.to(fabric.device)
+        admm = admm and distributed.same(admm.to(fabric.device), fabric)
         teacher = teacher and teacher.ready(fabric.device)
         also = []
         if teacher is not None and isinstance(train, Split):
@@ -114,18 +119,19 @@ def fit(
                 "teacher's weights": teacher and checksum(teacher.model.state_dict())}
         checkpoint = resume and Checkpoint(resume, parts, told)
         history = [Epoch(*each) for each in checkpoint.read().get("history", ())] if checkpoint else []
-        with _reporting(progress, epochs, len(history)) as report:
+        with _reporting(fabric.is_global_zero and progress, epochs, len(history)) as report:
             for number in range(len(history) + 1, epochs + 1):
                 started = perf_counter()
                 wrapped.train()
                 generator = torch.Generator().manual_seed(seed + number)
                 with _random(seed + number, fabric.device):  # a loader's workers draw from it at once
                     batches = stream(train, batch_size, generator, augment, *also)
+                    shares = distributed.shared(batches, fabric, seed + number, distributed.sampled(train))
                     mean_loss = _epoch(
-                        fabric, wrapped, optimizer, scheduler, batches, loss, teacher, admm, stop, number
+                        fabric, wrapped, optimizer, scheduler, shares, loss, teacher, admm, stop, number
                     )
                 if admm is not None:
-                    admm.update()
+                    distributed.update(admm, fabric)
                 score = None if validate is None else _validate(model, validate, admm, loss, metric)
                 history.append(Epoch(number, mean_loss, score, perf_counter() - started))
                 report(history[-1])
@@ -133,7 +139,7 @@ def fit(
                     best = (score, copy.deepcopy(model.state_dict()))
                 if stop is not None and stop.is_set():
                     break
-                if checkpoint:
+                if checkpoint and fabric.is_global_zero:
                     checkpoint.write(history=[astuple(epoch) for epoch in history])
     if best[1]:
         model.load_state_dict(best[1])
@@ -178,13 +184,14 @@ def _check_arguments(
 
 
 def _epoch(
-    fabric: Fabric, model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: object, batches: Batches,
-    loss: Loss, teacher: Teacher | None, admm: ADMM | None, stop: Event | None, number: int,
+    fabric: Fabric, model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: object,
+    batches: Iterator[tuple[float, tuple[Tensor, ...]]], loss: Loss, teacher: Teacher | None,
+    admm: ADMM | None, stop: Event | None, number: int,
 ) -> float:  # fmt: skip
     total, examples = torch.zeros((), device=fabric.device), 0
     step = 0
-    for step, batch in enumerate(batches, 1):
-        inputs, targets, *taught = fabric.to_device(tuple(batch))
+    for step, (share, batch) in enumerate(batches, 1):
+        inputs, targets, *taught = fabric.to_device(batch)
         outputs = model(inputs)
         value = loss(outputs, targets)
         if teacher is not None:
@@ -193,7 +200,7 @@ def _epoch(
             value = teacher.loss(*taught, outputs, value)
         if not value.requires_grad:
             raise ValueError("nothing of the model trains: every tensor is fixed, by its set or as frozen")
-        fabric.backward(value)
+        fabric.backward(share * value if share != 1 else value)
         if admm is not None:
             admm.add_penalty_gradient()
         optimizer.step()
@@ -209,7 +216,7 @@ def _epoch(
     if step == 0:
         raise ValueError("the training data gave no batch; an iterator that was used up cannot be used again")
     _check_finite([total, *torch._foreach_norm(list(model.parameters()))], number, step, optimizer)
-    return total.item() / examples
+    return distributed.mean(total, examples, fabric)
 
 
 def _check_finite(
@@ -242,13 +249,7 @@ def _steps(train: Split | Batches, batch_size: int) -> int | None:
 
 def training_device(accelerator: str = "auto") -> torch.device:
     """Where `fit` trains: a GPU where there is one. Images that lie there need no copy for each batch."""
-    return _fabric(accelerator, "32-true").device
-
-
-def _fabric(accelerator: str, precision: str) -> Fabric:
-    with warnings.catch_warnings():  # Fabric's advice on unused hardware is not the reader's concern
-        warnings.simplefilter("ignore")
-        return Fabric(accelerator=accelerator, devices=1, precision=precision)
+    return distributed.fabric(accelerator, "32-true").device
 
 
 def _scheduler(

@@ -5,11 +5,11 @@ tensors of a model and back; `positions` codes where the nonzeros are, through `
 reads and writes plain bytes.
 """
 
-from .format import decode, encode, load, measured, save, sections
+from .format import Contents, contents, decode, encode, load, measured, save, sections
 from .network import plain_state, same_bits, ties, weights
 from .rangecoder import CodecError
 
 __all__ = [
-    "CodecError", "decode", "encode", "load", "measured", "plain_state", "same_bits", "save", "sections",
-    "ties", "weights",
+    "CodecError", "Contents", "contents", "decode", "encode", "load", "measured", "plain_state", "same_bits",
+    "save", "sections", "ties", "weights",
 ]  # fmt: skip

@@ -59,6 +59,22 @@ class Entry:
         return self.numel - self.keep if self.inverted else self.keep
 
     @property
+    def stored_positions(self) -> bool:
+        """Whether the file tells which elements are kept; else all are, zeros among them."""
+        return self.kind in (SPARSE, CODEBOOK, STEPS)
+
+    @property
+    def stored_as(self) -> str:
+        """How its values stand in the file, in a few words."""
+        if self.kind == TIED:
+            return "shared with an earlier one"
+        if self.kind == CODEBOOK:
+            return f"codebook of {self.book}"
+        if self.kind == STEPS:
+            return f"multiples of a step, up to {self.step.largest}"
+        return f"{8 * self.dtype.itemsize} bits each"
+
+    @property
     def stored(self) -> int:
         """How many bytes stand among the values."""
         count = {RAW: self.numel, SPARSE: self.keep, TIED: 0, CODEBOOK: self.book, STEPS: 0}[self.kind]

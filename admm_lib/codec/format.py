@@ -25,6 +25,8 @@ STEPS nor the layout CORNER.
 """
 
 import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -37,6 +39,19 @@ from .rangecoder import CodecError, Decoder, Encoder
 MAGIC = b"\xadMM"
 VERSION, READ = 2, (1, 2)  # written, and read
 MOST_WEIGHTS = 1 << 48
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a file says before its values are read: the version of its format, the architecture and its
+    arguments (None where the file names none), the weights of the dense network it came from (0: as many as
+    it has itself), and how each tensor is stored.
+    """
+
+    version: int
+    identity: network.Identity | None
+    reference: int
+    entries: tuple[Entry, ...]
 
 
 def encode(model: nn.Module) -> bytes:
@@ -81,6 +96,11 @@ def load(path: str | Path, model: nn.Module | None = None) -> nn.Module:
         raise CodecError(f"{Path(path).name}: {error}") from None
 
 
+def contents(data: bytes) -> Contents:
+    """What stands in a file, its values left unread. Raises CodecError for a damaged or foreign file."""
+    return _read_contents(wire.Reader(_checked(data)), data[3])
+
+
 def decode(data: bytes, model: nn.Module | None = None) -> nn.Module:
     """The network that `encode` wrote, plain: built anew, or `model` itself with the file's values.
 
@@ -92,17 +112,15 @@ def decode(data: bytes, model: nn.Module | None = None) -> nn.Module:
         raise TypeError(f"model= takes a network, as in model=MyNetwork(), and not {model!r}")
     data = bytes(memoryview(data))
     reader = wire.Reader(_checked(data))
-    identity = network.read_identity(reader)
-    if identity is None and model is None:
+    said = _read_contents(reader, data[3])
+    if said.identity is None and model is None:
         raise CodecError("the file names no architecture: call load(path, model=MyNet())")
-    reference = reader.number(MOST_WEIGHTS, "reference weight count")
-    entries = read_entries(reader, network.shapes_of(identity) if identity else None, version=data[3])
     if model is not None:
-        network.check_fit(model, identity, {e.name: (e.shape, e.dtype) for e in entries})
-    found = _read_tensors(reader, entries)
-    model = network.fill(network.build(identity, "cpu") if model is None else model, found)
-    if reference:
-        model.reference_weights = reference
+        network.check_fit(model, said.identity, {e.name: (e.shape, e.dtype) for e in said.entries})
+    found = _read_tensors(reader, said.entries)
+    model = network.fill(network.build(said.identity, "cpu") if model is None else model, found)
+    if said.reference:
+        model.reference_weights = said.reference
     return model
 
 
@@ -189,7 +207,14 @@ def _checked(data: bytes) -> bytes:
     return data[4:-4]
 
 
-def _read_tensors(reader: wire.Reader, entries: list[Entry]) -> dict[str, Tensor]:
+def _read_contents(reader: wire.Reader, version: int) -> Contents:
+    identity = network.read_identity(reader)
+    reference = reader.number(MOST_WEIGHTS, "reference weight count")
+    shapes = network.shapes_of(identity) if identity else None
+    return Contents(version, identity, reference, tuple(read_entries(reader, shapes, version)))
+
+
+def _read_tensors(reader: wire.Reader, entries: Sequence[Entry]) -> dict[str, Tensor]:
     """The tensors by name. Memory and work are bounded by their shapes, which a model or architecture set."""
     values = sum(entry.stored for entry in entries)
     if values > reader.left():

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-PAUSE = 0.15  # seconds without a move after which drawing ahead begins: a hand on its way is not slowed
+PAUSE = 0.4  # seconds without a move after which drawing ahead begins: a hand on its way is not slowed
 
 
 class Ahead:

@@ -5,10 +5,13 @@ was not, the recipe's own comment says where it comes from. `form` has the field
 `allocated` what may be wrong.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from .changes import PROFILES, changed, shortened
 from .checks import problems
 from .form import (
     BUDGETS,
@@ -27,21 +30,32 @@ from .form import (
 )
 
 __all__ = [
-    "BUDGETS", "CHOICES", "Recipe", "epochs", "for_bytes", "given_sets", "prune_sets", "prunes", "quantizes",
-    "ranks", "read", "sets", "steps", "structured",
+    "BUDGETS", "CHOICES", "PROFILES", "Recipe", "epochs", "for_bytes", "given_sets", "prune_sets", "prunes",
+    "quantizes", "ranks", "read", "sets", "steps", "structured",
 ]  # fmt: skip
 
 
-def read(path: str | Path) -> Recipe:
+def read(path: str | Path, changes: Mapping[str, Any] | None = None, profile: str = "paper") -> Recipe:
     """A recipe, checked whole before any work: fields, types, names, layers and budgets.
 
-    Raises FileNotFoundError, or ValueError naming the file, the field and the remedy.
+    With `changes` (see `changed`) or for a shorter `profile` (see `shortened`) it has another name. Raises
+    FileNotFoundError, or ValueError naming the file, the field and the remedy.
     """
     path = Path(path)
     try:
         recipe = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
         raise ValueError(f"{path.name} is not YAML: {' '.join(str(error).split())}") from None
-    for problem in problems(recipe, path.stem):
-        raise ValueError(f"{path.name}: {problem}")
+    _check(recipe, path, path.stem)
+    if changes:
+        recipe = changed(recipe, changes)
+        _check(recipe, path, recipe.get("name"))
+    if profile != "paper":
+        recipe = shortened(recipe, profile)
+        _check(recipe, path, recipe["name"])
     return recipe
+
+
+def _check(recipe: object, path: Path, name: str) -> None:
+    for problem in problems(recipe, name):
+        raise ValueError(f"{path.name}: {problem}")

@@ -2,9 +2,9 @@
 
 Every notebook is run in JupyterLab in a real Chromium. Then each control of each panel is moved by keyboard,
 one place at a time, up to its end; a move counts from the key to the moment at which the browser has the new
-picture. Every second move comes at once after the last picture, when all has to be computed; the others after
-a look of a second, in which the panel has drawn ahead. Only moves to new states count: one that was seen
-before is answered from the panel's memory.
+picture. The first moves of a control come one right after the other, when all has to be computed, the next
+ones each after a look of a second, in which the panel has drawn ahead; the very first, from where the panel
+rested, does not count. Nor do moves to states seen before, which are answered from the panel's memory.
 """
 
 import argparse
@@ -19,8 +19,8 @@ from playwright.sync_api import Locator, Page, TimeoutError, sync_playwright
 
 from admm_lib import notebooks
 
-MOVES = 8  # of a control, at most
-LOOK = 1_000  # milliseconds
+AT_ONCE, MOVES = range(1, 5), 9  # of a control, at most
+LOOK, REST = 1_000, 3_000  # milliseconds; the second before each control
 LONG_WORK = ("Retrain", "Run", "Train")
 CLOCK = """image => {
     window.pressed = window.loaded = 0;
@@ -32,13 +32,14 @@ CLOCK = """image => {
 
 
 def answers(panel: Locator) -> tuple[list[float], list[float]]:
-    """Milliseconds from key to picture, for each move to a new state: those at once, those after a look."""
+    """Milliseconds from key to picture: of moves one right after the other, and of those after a look."""
     page, picture, found = panel.page, jupyter.picture(panel), ([], [])
     picture.evaluate(CLOCK)
     for control in jupyter.controls(panel):
         start = jupyter.value(control)
+        page.wait_for_timeout(REST)
         for move in range(MOVES):
-            page.wait_for_timeout(LOOK * (move % 2))
+            page.wait_for_timeout(0 if move in AT_ONCE else LOOK)
             before = jupyter.value(control)
             jupyter.press(control, "ArrowRight")
             if jupyter.value(control) == before:
@@ -47,11 +48,11 @@ def answers(panel: Locator) -> tuple[list[float], list[float]]:
                 page.wait_for_function("window.loaded > window.pressed", timeout=3_000)
             except TimeoutError:
                 continue  # this state has the same picture
-            found[move % 2].append(page.evaluate("window.loaded - window.pressed"))
+            if move:
+                found[move not in AT_ONCE].append(page.evaluate("window.loaded - window.pressed"))
         while jupyter.value(control) != start:
             jupyter.press(control, "ArrowLeft")
             page.wait_for_timeout(50)
-        page.wait_for_timeout(500)
     return found
 
 
@@ -98,6 +99,8 @@ def rows(page: Page, path: Path, profile: str, home: Path) -> list[str]:
 
 def _median_and_late(found: list[float]) -> list[str]:
     """How many, their median, and their 95th percentile."""
+    if not found:
+        return ["0", "", ""]
     late = statistics.quantiles(found, n=20, method="inclusive")[-1] if len(found) > 1 else found[0]
     return [str(len(found)), f"{statistics.median(found):.0f}", f"{late:.0f}"]
 

@@ -1,7 +1,6 @@
 """The machinery of all panels: states, errors, cache, coalescing, code to copy, work in a thread."""
 
 import threading
-import time
 
 import ipywidgets as widgets
 import pytest

@@ -10,6 +10,7 @@ from torch import nn
 
 import admm_lib as al
 from admm_lib import data, notebooks
+from admm_lib.__main__ import main
 
 HOME = data.HOME.parent
 README = (HOME / "README.md").read_text(encoding="utf-8")
@@ -23,8 +24,16 @@ RUN_BY = {
     "make lab": "tests/browser, by the server behind it",
     "make setup": "what all others begin with",
     "make table": "tests/unit/test_records.py, by the function behind it",
+    "admm inspect data/models/lenet5-file-1551-seed110.admm": "below",
+    "admm evaluate data/models/lenet5-file-1551-seed110.admm": "below",
+    "admm export data/models/lenet5-file-1551-seed110.admm --onnx lenet5.onnx": "below",
+    "admm run data/recipes/lenet5-71x.yaml --profile smoke": "below",
+    "admm sweep data/recipes/lenet5-71x.yaml --profile smoke --set admm.rho=0.001,0.003 --jobs 2": "below",
+    "python -m admm_lib": "tests/unit/test_command_line.py",
+    "admm COMMAND --help": "tests/unit/test_command_line.py, for each command",
 }
 EXEMPT = {
+    "pip install 'admm-lib[cluster]'": "needs an index that has this library",
     "make records": "takes hours; its recipes are run on small data by tests/unit/test_pipelines.py",
 }
 
@@ -36,7 +45,15 @@ def test_every_command_is_run_or_exempt():
     named = {line for line in lines if line} | {each.strip() for each in inline}
     assert named == RUN_BY.keys() | EXEMPT.keys()
     targets = re.findall(r"^([a-z-]+):", (HOME / "Makefile").read_text(), re.M)
-    assert {command.split()[1] for command in named} <= set(targets)
+    assert {each.split()[1] for each in named if each.startswith("make ")} <= set(targets)
+
+
+@pytest.mark.parametrize("command", [each for each, where in RUN_BY.items() if where == "below"])
+def test_commands_of_admm_run_as_they_stand(command, monkeypatch, tmp_path, capsys):
+    (tmp_path / "data").symlink_to(HOME / "data")
+    monkeypatch.chdir(tmp_path)
+    assert main(command.split()[1:]) == 0
+    assert "lenet5" in capsys.readouterr().out
 
 
 def test_the_first_example_is_of_three_lines_and_runs(monkeypatch, capsys):

@@ -1,0 +1,53 @@
+"""times, imagenet, generalization, reencode: records measured or written again."""
+
+import argparse
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    """times, imagenet, generalization and reencode."""
+    times = commands.add_parser("times", help="time pruned networks on this machine, and record that")
+    times.add_argument("networks", nargs="+", metavar="NETWORK", help="lenet300, lenet5 or resnet20")
+    times.add_argument("--rounds", type=int, default=15, help="of each measurement (default: %(default)s)")
+    times.set_defaults(command=_times)
+
+    imagenet = commands.add_parser("imagenet", help="time OPQ's solution on torchvision's networks")
+    imagenet.add_argument("--rounds", type=int, default=7, help="default: %(default)s")
+    imagenet.set_defaults(command=_imagenet)
+
+    general = commands.add_parser("generalization", help="robustness and transfer of records, recorded")
+    general.add_argument("networks", nargs="+", metavar="NETWORK", help="lenet5 or resnet20")
+    general.set_defaults(command=_generalization)
+
+    again = commands.add_parser("reencode", help="write the records' files in today's format, if smaller")
+    again.add_argument("names", nargs="*", metavar="RECORD", help="default: all")
+    again.set_defaults(command=_reencode)
+
+
+def _times(options: argparse.Namespace) -> int:
+    from .. import times
+
+    for network in options.networks:
+        print(times.record(network, report=print, rounds=options.rounds))
+    return 0
+
+
+def _imagenet(options: argparse.Namespace) -> int:
+    from .. import imagenet
+
+    print(imagenet.record(options.rounds, report=print))
+    return 0
+
+
+def _generalization(options: argparse.Namespace) -> int:
+    from .. import generalization
+
+    for network in options.networks:
+        print(generalization.record(network, report=print))
+    return 0
+
+
+def _reencode(options: argparse.Namespace) -> int:
+    from .. import pipelines
+
+    pipelines.reencode(options.names, report=print)
+    return 0

@@ -1,0 +1,92 @@
+"""Training by several processes at once, started by `torchrun` or `fabric run`: what each does differently.
+
+Each process draws the same batches and trains on its share of each, so that the global batch is the one that
+`batch_size` says, however many share it. Gradients are averaged by DistributedDataParallel; every process
+then makes the same step and the same Z- and U-updates, without talking about them.
+"""
+
+import os
+import warnings
+from collections.abc import Iterable, Iterator
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.utils.data import DataLoader, DistributedSampler
+
+from .admm import ADMM
+from .checkpoints import checksum
+
+
+def launched() -> int:
+    """How many processes `torchrun` or `fabric run` started; 1 where neither did."""
+    return int(os.environ.get("WORLD_SIZE", "1")) if torch.distributed.is_torchelastic_launched() else 1
+
+
+def fabric(accelerator: str, precision: str) -> Fabric:
+    """Fabric on one device, or as one of the processes that were launched, a device for each."""
+    with warnings.catch_warnings():  # Fabric's advice on unused hardware is not the reader's concern
+        warnings.simplefilter("ignore")
+        if launched() == 1:
+            return Fabric(accelerator=accelerator, devices=1, precision=precision)
+        if os.environ.get("LT_CLI_USED"):  # `fabric run` has said the rest
+            made = Fabric(precision=precision)
+        else:
+            local = int(os.environ["LOCAL_WORLD_SIZE"])
+            made = Fabric(
+                accelerator=accelerator, devices=local, num_nodes=launched() // local, strategy="ddp",
+                precision=precision,
+            )  # fmt: skip
+        made.launch()
+    return made
+
+
+def shared(
+    batches: Iterable[tuple[Tensor, ...]], fabric: Fabric, seed: int, own: bool = False
+) -> Iterator[tuple[float, tuple[Tensor, ...]]]:
+    """This process's rows of each batch, and the weight of their mean loss.
+
+    The mean over all processes of weight times loss is the mean over the batch, also where its rows do not
+    divide evenly. A batch with fewer rows than processes is trained on by all of them as a whole. With `own`
+    the batches are this process's already. Whatever is random in the model, such as dropout, is drawn by
+    another seed in each process from here on.
+    """
+    world, rank = fabric.world_size, fabric.global_rank
+    for number, batch in enumerate(batches):
+        if number == 0 and rank:
+            torch.manual_seed(seed + 1_000_003 * rank)
+        rows = len(batch[0])
+        if world == 1 or own or rows < world:
+            yield 1.0, tuple(batch)
+        else:
+            mine = tuple(part[rank::world] for part in batch)
+            yield world * len(mine[0]) / rows, mine
+
+
+def sampled(data: object) -> bool:
+    """Whether a loader has a sampler that deals out the data to the processes by itself."""
+    return isinstance(data, DataLoader) and isinstance(data.sampler, DistributedSampler)
+
+
+def same(admm: ADMM, fabric: Fabric) -> ADMM:
+    """The ADMM with Z, U and rho of the first process, whose weights the model has been given as well."""
+    if fabric.world_size > 1:
+        admm.load_state_dict(fabric.broadcast(admm.state_dict()))
+    return admm
+
+
+def update(admm: ADMM, fabric: Fabric) -> None:
+    """One update of ADMM, in each process by itself. Raises RuntimeError where they end in different bits."""
+    admm.update()
+    if fabric.world_size > 1:
+        sums = fabric.all_gather(torch.tensor(checksum(admm.state_dict()["pairs"]), device=fabric.device))
+        if bool((sums != sums[0]).any()):
+            raise RuntimeError("the processes disagree on Z and U: was the model changed in some of them?")
+
+
+def mean(total: Tensor, examples: int, fabric: Fabric) -> float:
+    """The sum of all processes' totals over that of their examples."""
+    if fabric.world_size == 1:
+        return total.item() / examples
+    sums = fabric.all_reduce(torch.stack([total, total.new_tensor(examples)]), reduce_op="sum")
+    return (sums[0] / sums[1]).item()

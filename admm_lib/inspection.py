@@ -1,0 +1,113 @@
+"""What is asked of an `.admm` file from outside: what is in it, how right it is, the same as ONNX."""
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from . import codec, data, export, models, storage
+from .codec import Contents
+from .evaluation import Evaluation, evaluate
+
+GREY, COLOUR = (1, 28, 28), (3, 32, 32)  # the images that the library's own networks take
+
+
+def named(path: str) -> nn.Module:
+    """The network that a function or class `module:name` makes; modules are looked for here first.
+
+    Raises ValueError where there is no such thing, or it makes no network.
+    """
+    module, _, name = path.partition(":")
+    if not name:
+        raise ValueError(f"--network names a module and what makes the network, as mynet:MyNet, not {path!r}")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        make = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"--network {path}: {error}") from None
+    made = make()
+    if not isinstance(made, nn.Module):
+        raise ValueError(f"--network {path} makes a {type(made).__name__}, no network")
+    return made
+
+
+def describe(path: str | Path, network: nn.Module | None = None) -> str:
+    """What is in a file, as text: what it came from, a line per tensor, and the ladder, down to the file.
+
+    The ladder needs the network: one that the file names, or `network`. Raises CodecError as `codec.load`.
+    """
+    path = Path(path)
+    content = path.read_bytes()
+    said = _contents(path, content)
+    lines = [f"{path.name}: {len(content):,} bytes, {_origin(said)}; format {said.version}", ""]
+    lines.append(f"{'tensor':<24}{'shape':>18}{'elements':>13}{'kept':>12}{'ratio':>9}  stored as")
+    for entry in said.entries:
+        shape = " x ".join(map(str, entry.shape)) or "a number"
+        kept = entry.keep if entry.stored_positions else entry.numel
+        ratio = f"{entry.numel / kept:,.1f}x" if kept else "none"
+        lines.append(f"{entry.name:<24}{shape:>18}{entry.numel:>13,}{kept:>12,}{ratio:>9}  {entry.stored_as}")
+    if network is None and said.identity is None:
+        return "\n".join([*lines, "", "The ladder needs the network: --network mynet:MyNet"])
+    model = codec.load(path, network)
+    lines += ["", str(storage.ladder(model))]
+    if (now := len(codec.encode(model))) != len(content):
+        lines.append(f"(as written today: {now:,} bytes)")
+    return "\n".join(lines)
+
+
+def _contents(path: Path, content: bytes) -> Contents:
+    try:
+        return codec.contents(content)
+    except codec.CodecError as error:
+        raise codec.CodecError(f"{path.name}: {error}") from None
+
+
+def _origin(said: Contents) -> str:
+    if said.identity is None:
+        return "a network that the file does not name"
+    name, arguments = said.identity
+    text = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+    return f"{name}({text})" + (f", cut from {said.reference:,} weights" if said.reference else "")
+
+
+def measure(
+    path: str | Path, dataset: str = "auto", split: str = "val", network: nn.Module | None = None
+) -> tuple[Evaluation, str]:
+    """Loss and accuracy of the network in a file on a split of a data set, and what the set is.
+
+    Raises ValueError for images that the network does not take, DataError where the set cannot be had.
+    """
+    model = codec.load(path, network)
+    name = getattr(model, "architecture", (None,))[0]
+    if dataset == "auto" and name in models.OF_COLOUR:
+        dataset = next(iter(data.CIFAR))
+    images = data.load(dataset)
+    examples = getattr(images, split)
+    try:
+        with torch.no_grad():
+            model.eval()(examples.inputs[:1])
+    except RuntimeError as error:
+        shape = " x ".join(map(str, examples.inputs.shape[1:]))
+        raise ValueError(f"the network does not take images of {shape} ({images.name}): {error}") from None
+    return evaluate(model, examples), f"{images.name}, {len(examples):,} images of {split}"
+
+
+def to_onnx(
+    path: str | Path, target: str | Path, shape: tuple[int, ...] | None = None,
+    network: nn.Module | None = None,
+) -> Path:  # fmt: skip
+    """The network in a file as an ONNX file, checked in ONNX Runtime; returns `target`.
+
+    `shape` is that of one example, for networks that are not the library's own. ValueError without one.
+    """
+    model = codec.load(path, network)
+    name = getattr(model, "architecture", (None,))[0]
+    if shape is None and name is None:
+        raise ValueError("say what one example looks like, as in --shape 3,32,32")
+    shape = shape or (COLOUR if name in models.OF_COLOUR else GREY)
+    inputs = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
+    return export.to_onnx(model, inputs, target)
