@@ -29,14 +29,13 @@ def fabric(accelerator: str, precision: str) -> Fabric:
         warnings.simplefilter("ignore")
         if launched() == 1:
             return Fabric(accelerator=accelerator, devices=1, precision=precision)
-        if os.environ.get("LT_CLI_USED"):  # `fabric run` has said the rest
-            made = Fabric(precision=precision)
-        else:
-            local = int(os.environ["LOCAL_WORLD_SIZE"])
-            made = Fabric(
-                accelerator=accelerator, devices=local, num_nodes=launched() // local, strategy="ddp",
-                precision=precision,
-            )  # fmt: skip
+        if os.environ.get("LT_CLI_USED"):  # `fabric run` has said the rest, and Fabric follows it by itself
+            return Fabric(precision=precision)
+        local = int(os.environ["LOCAL_WORLD_SIZE"])
+        made = Fabric(
+            accelerator=accelerator, devices=local, num_nodes=launched() // local, strategy="ddp",
+            precision=precision,
+        )  # fmt: skip
         made.launch()
     return made
 

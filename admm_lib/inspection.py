@@ -26,10 +26,9 @@ def named(path: str) -> nn.Module:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
-        make = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+        made = getattr(importlib.import_module(module), name)()
+    except (ImportError, AttributeError, TypeError) as error:
         raise ValueError(f"--network {path}: {error}") from None
-    made = make()
     if not isinstance(made, nn.Module):
         raise ValueError(f"--network {path} makes a {type(made).__name__}, no network")
     return made

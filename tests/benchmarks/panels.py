@@ -19,8 +19,8 @@ from playwright.sync_api import Locator, Page, TimeoutError, sync_playwright
 
 from admm_lib import notebooks
 
-AT_ONCE, MOVES = range(1, 5), 9  # of a control, at most
-LOOK, REST = 1_000, 3_000  # milliseconds; the second before each control
+AT_ONCE, MOVES = range(1, 3), 9  # of a control, at most
+LOOK, REST = 1_000, 6_000  # milliseconds; the second before each control
 LONG_WORK = ("Retrain", "Run", "Train")
 CLOCK = """image => {
     window.pressed = window.loaded = 0;

@@ -51,7 +51,7 @@ found = {"loss": [e.loss for e in history], "accuracy": [e.val_accuracy for e in
 (out / f"{rank}.json").write_text(json.dumps(found))
 '''
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-FABRIC = ["-m", "lightning_fabric.cli", "run", "--accelerator", "cpu", "--devices", "2", "--strategy", "ddp"]
+FABRIC = ["-m", "lightning_fabric.cli", "--accelerator", "cpu", "--devices", "2", "--strategy", "ddp"]
 
 
 def start(folder: Path, kind: str, starter: list[str]) -> subprocess.CompletedProcess:

@@ -138,7 +138,8 @@ def test_dask_is_asked_for_by_name(tmp_path, monkeypatch):
 
 @pytest.mark.full
 def test_a_cluster_of_dask_gives_what_one_machine_gives(tmp_path):
-    distributed = pytest.importorskip("distributed")
+    import distributed  # takes a second
+
     path = written(tmp_path)
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address=None, local_directory=str(tmp_path)
