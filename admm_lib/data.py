@@ -55,6 +55,9 @@ class Split:
     def __len__(self) -> int:
         return len(self.targets)
 
+    def __repr__(self) -> str:
+        return f"Split({len(self):,} examples of {' x '.join(map(str, self.inputs.shape[1:]))})"
+
     def batches(
         self, size: int, generator: torch.Generator | None = None, augment: Augment | None = None,
         *also: Tensor,

@@ -64,7 +64,7 @@ def evaluate(
     if not scores:
         raise ValueError("there is nothing to evaluate on: the data gave no batch")
     joined = torch.cat(scores)
-    return Evaluation(total / examples, joined.mean().item(), joined)
+    return Evaluation(total / examples, joined.double().mean().item(), joined)
 
 
 @contextmanager

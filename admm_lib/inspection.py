@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from . import codec, data, export, models, storage
 from .codec import Contents
@@ -28,7 +28,8 @@ def named(path: str) -> nn.Module:
     try:
         made = getattr(importlib.import_module(module), name)()
     except (ImportError, AttributeError, TypeError) as error:
-        raise ValueError(f"--network {path}: {error}") from None
+        remedy = "; write mynet:MyNet for MyNet in mynet.py of this folder" if "." in module else ""
+        raise ValueError(f"--network {path}: {error}{remedy}") from None
     if not isinstance(made, nn.Module):
         raise ValueError(f"--network {path} makes a {type(made).__name__}, no network")
     return made
@@ -58,6 +59,23 @@ def describe(path: str | Path, network: nn.Module | None = None) -> str:
     return "\n".join(lines)
 
 
+def _loaded(path: str | Path, network: nn.Module | None) -> nn.Module:
+    path = Path(path)
+    if network is None and _contents(path, path.read_bytes()).identity is None:
+        raise ValueError(f"{path.name} does not say what network it is: give --network mynet:MyNet")
+    return codec.load(path, network)
+
+
+@torch.no_grad()
+def _try(model: nn.Module, inputs: Tensor) -> None:
+    try:
+        model.eval()(inputs)
+    except RuntimeError as error:
+        shape = " x ".join(map(str, inputs.shape[1:]))
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"the network does not take examples of {shape}: {reason}") from None
+
+
 def _contents(path: Path, content: bytes) -> Contents:
     try:
         return codec.contents(content)
@@ -80,18 +98,13 @@ def measure(
 
     Raises ValueError for images that the network does not take, DataError where the set cannot be had.
     """
-    model = codec.load(path, network)
+    model = _loaded(path, network)
     name = getattr(model, "architecture", (None,))[0]
     if dataset == "auto" and name in models.OF_COLOUR:
         dataset = next(iter(data.CIFAR))
     images = data.load(dataset)
     examples = getattr(images, split)
-    try:
-        with torch.no_grad():
-            model.eval()(examples.inputs[:1])
-    except RuntimeError as error:
-        shape = " x ".join(map(str, examples.inputs.shape[1:]))
-        raise ValueError(f"the network does not take images of {shape} ({images.name}): {error}") from None
+    _try(model, examples.inputs[:1])
     return evaluate(model, examples), f"{images.name}, {len(examples):,} images of {split}"
 
 
@@ -103,10 +116,11 @@ def to_onnx(
 
     `shape` is that of one example, for networks that are not the library's own. ValueError without one.
     """
-    model = codec.load(path, network)
+    model = _loaded(path, network)
     name = getattr(model, "architecture", (None,))[0]
     if shape is None and name is None:
         raise ValueError("say what one example looks like, as in --shape 3,32,32")
     shape = shape or (COLOUR if name in models.OF_COLOUR else GREY)
     inputs = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
+    _try(model, inputs)
     return export.to_onnx(model, inputs, target)

@@ -78,6 +78,8 @@ def run(
     kept = log(home, path)
     found = {_key(row): row for row in results(kept)}
     wanted = [_key({"seed": s, "changes": c, "profile": profile}) for s, c in points]
+    if before := sum(key in found and "error" not in found[key] for key in wanted):
+        report(f"{before} of {len(wanted)}: done by an earlier call")
     with _workers(jobs, scheduler) as parallel:
         for _ in range(TRIES):
             left = [

@@ -43,7 +43,8 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def _of_network(command: argparse.ArgumentParser) -> None:
     command.add_argument("--network", metavar="MODULE:NAME",
-                         help="what makes the network, where the file names none: mynet:MyNet")  # fmt: skip
+                         help="what makes the network, where the file names none: mynet:MyNet, for MyNet in "
+                              "mynet.py of this folder")  # fmt: skip
 
 
 def _shape(text: str) -> tuple[int, ...]:
@@ -71,5 +72,5 @@ def _export(options: argparse.Namespace) -> int:
 
     network = options.network and inspection.named(options.network)
     written = inspection.to_onnx(options.file, options.onnx, options.shape, network)
-    print(f"{written}: {written.stat().st_size:,} bytes, the same outputs in ONNX Runtime")
+    print(f"{written}: {written.stat().st_size:,} bytes, zeros included; the same outputs in ONNX Runtime")
     return 0

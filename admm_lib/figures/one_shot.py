@@ -28,7 +28,7 @@ def pruned_layers(
     figure = new_figure(7.5, 4.9, layout=None)
     figure.text(0.012, 0.963, headline, fontsize=10.5, weight="bold")
     _histograms(figure.add_axes((0.05, 0.63, 0.935, 0.24)), weights, masks)
-    _masks(figure.add_axes((0.05, 0.33, 0.935, 0.235)), masks)
+    _masks(figure.add_axes((0.05, 0.33, 0.935, 0.235)), [masks[name] for name in weights])
     _strip(figure.add_axes((0.012, 0.01, 0.976, 0.26)), flipped[:COLUMNS])
     return figure
 
@@ -58,9 +58,9 @@ def _histograms(axes: Axes, weights: Mapping[str, Tensor], masks: Mapping[str, T
     axes.spines["bottom"].set_visible(False)
 
 
-def _masks(axes: Axes, masks: Mapping[str, Tensor]) -> None:
+def _masks(axes: Axes, masks: Sequence[Tensor]) -> None:
     """Each mask as (outputs, inputs), the darker the larger the share kept under a pixel."""
-    for column, mask in enumerate(masks.values()):
+    for column, mask in enumerate(masks):
         matrix, left = mask.flatten(1).float(), column * (1 + GAP)
         grid = F.adaptive_avg_pool2d(matrix[None], (min(len(matrix), 50), min(matrix.shape[1], 80)))[0]
         frame = (left, left + 1, 0, 1)

@@ -1,49 +1,50 @@
 """Drawing ahead: while a reader looks at a picture, those that are one move away are made."""
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+State = dict[str, Any]
 PAUSE = 0.4  # seconds without a move after which drawing ahead begins: a hand on its way is not slowed
+BREATH = 0.02  # seconds between two states, in which a move is noticed
 
 
 class Ahead:
-    """Calls `visit` with one state after the other, in a thread, until the next call of `start`.
+    """Calls `visit` with one state after the other on the kernel's own event loop, until told to stop.
 
+    Between two states the kernel does whatever it is asked for, and while a cell runs nothing is visited.
     What `visit` raises is dropped: a state that cannot be drawn says so when the reader comes to it.
+    Outside an event loop, where nobody looks, nothing is visited.
     """
 
-    def __init__(self, visit: Callable[[dict[str, Any]], None], pause: float = PAUSE) -> None:
+    def __init__(self, visit: Callable[[State], None], pause: float = PAUSE) -> None:
         self._visit, self.pause = visit, pause
-        self._moved = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._next: asyncio.TimerHandle | None = None
 
-    def start(self, states: Sequence[dict[str, Any]]) -> None:
+    def start(self, states: Sequence[State]) -> None:
         """Visit these states after a pause, in place of what is left of earlier ones."""
-        self._moved.set()
-        self._moved = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(states, self._moved), daemon=True)
-        self._thread.start()
+        self.stop()
+        with suppress(RuntimeError):  # no loop is running
+            loop = asyncio.get_running_loop()
+            self._next = loop.call_later(self.pause, self._step, loop, list(states))
 
-    def join(self, timeout: float | None = None) -> None:
-        """Wait until all have been visited, for tests."""
-        if self._thread is not None:
-            self._thread.join(timeout)
+    def stop(self) -> None:
+        """Visit no more."""
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
 
-    def _run(self, states: Sequence[dict[str, Any]], moved: threading.Event) -> None:
-        if moved.wait(self.pause):
-            return
-        for state in states:
-            if moved.is_set():
-                return
+    def _step(self, loop: asyncio.AbstractEventLoop, left: list[State]) -> None:
+        self._next = None
+        if left:
             with suppress(Exception):
-                self._visit(state)
+                self._visit(left[0])
+            if self._next is None:
+                self._next = loop.call_later(BREATH, self._step, loop, left[1:])
 
 
-def one_move_away(
-    state: dict[str, Any], options: dict[str, Sequence[Any]], moved: str
-) -> Iterator[dict[str, Any]]:
+def one_move_away(state: State, options: Mapping[str, Sequence[Any]], moved: str | None) -> Iterator[State]:
     """The states in which one control stands one place further or back: first the control just `moved`."""
     for name in sorted(options, key=lambda name: name != moved):
         places = list(options[name])

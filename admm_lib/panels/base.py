@@ -6,10 +6,11 @@ and nbval cannot execute them reliably. Long work belongs into a `Worker`.
 """
 
 import html
+import json
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -19,48 +20,13 @@ from traitlets import TraitError
 
 from ..figures.style import CSS_DPI, Picture, lightened, png, show
 from . import downloads
-from .ahead import Ahead, one_move_away
+from .ahead import Ahead, State, one_move_away
+from .controls import choices, menu, slider
 from .worker import Worker
 
 __all__ = ["Panel", "State", "Worker", "choices", "menu", "slider", "sweep_states"]
 
-State = dict[str, Any]
 DPI = 120  # pixels per inch of a panel: fewer than in a printed figure, for speed
-
-
-def slider(label: str, options: Iterable[Any], value: Any, tip: str = "") -> widgets.SelectionSlider:
-    """A slider over a list of values, or of pairs (text, value); it reports when it is let go."""
-    return widgets.SelectionSlider(value=value, continuous_update=False, **_choice(label, options, tip))
-
-
-def menu(label: str, options: Iterable[Any], value: Any, tip: str = "") -> widgets.Dropdown:
-    """A drop-down list of values, or of pairs (text, value)."""
-    return widgets.Dropdown(value=value, **_choice(label, options, tip))
-
-
-def _choice(label: str, options: Iterable[Any], tip: str) -> dict[str, Any]:
-    return {
-        "options": [each if isinstance(each, tuple) else (_text(each), each) for each in options],
-        "description": label,
-        "tooltip": tip or label,
-        "style": {"description_width": "110px"},
-        "layout": widgets.Layout(width="344px", margin="2px 12px 2px 0"),
-    }
-
-
-def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def choices(control: widgets.Widget) -> list[Any]:
-    """Every value a control can take. Raises TypeError for a control without a finite list."""
-    if hasattr(control, "options"):
-        return [each[1] if isinstance(each, tuple) else each for each in control.options]
-    if isinstance(control, (widgets.Checkbox, widgets.ToggleButton)):
-        return [False, True]
-    if isinstance(control, widgets.IntSlider):
-        return list(range(control.min, control.max + 1, control.step))
-    raise TypeError(f"{type(control).__name__} has no list of values: use slider() or menu()")
 
 
 class Panel:
@@ -92,12 +58,12 @@ class Panel:
         self.title, self.alt, self.controls = title, alt, dict(controls)
         self._draw, self._text, self._code, self._size = draw, text, code, cache
         self._drawn: OrderedDict[tuple, tuple[bytes, str]] = OrderedDict()
-        self._lock, self._memory = threading.Lock(), threading.Lock()
-        self._pending, self._muted = False, False
-        self._error, self.ahead = "", Ahead(self._lookup)
+        self._lock, self._pending, self._muted = threading.Lock(), False, False
+        self._error, self.ahead = "", Ahead(self._foresee)
         # Without a tooltip: ipywidgets 8.1 fails in the browser to draw an Image that has one.
         self._image = widgets.Image(format="png", layout=widgets.Layout(object_fit="contain"))
         self._line, self._alert, self._shown_code, self._link = (widgets.HTML() for _ in range(4))
+        self._line.add_class("admm-line")
         self.buttons = {label: widgets.Button(description=label) for label in actions or {}}
         for label, button in self.buttons.items():
             button.on_click(lambda _, act=actions[label]: self._act(act))
@@ -115,7 +81,8 @@ class Panel:
         row = widgets.Layout(flex_flow="row wrap")
         self.widget = widgets.VBox(
             [
-                widgets.HTML(_OWN_KEYS, layout=widgets.Layout(display="none")),
+                widgets.HTML(_ON_THE_PAGE.replace("ALT", html.escape(json.dumps(alt))),
+                             layout=widgets.Layout(display="none")),
                 widgets.Box(list(self.controls.values()), layout=row),
                 widgets.Box(list(self.buttons.values()), layout=row),
                 self._alert, self._image, self._line, self._link, self._shown_code, *below,
@@ -183,17 +150,26 @@ class Panel:
 
     def refresh(self) -> None:
         """Draw the current state; calls during a drawing only ask for one more at its end."""
+        self.ahead.stop()
         self._pending, self._link.value = True, ""
         self._catch_up()
 
     def _follow(self, change: Mapping[str, Any]) -> None:
         """Draw what a control was moved to, and then what its next move may ask for."""
-        if self._muted:
-            return
-        self.refresh()
-        (moved,) = (name for name, control in self.controls.items() if control is change["owner"])
-        options = {name: choices(control) for name, control in self.controls.items()}
-        self.ahead.start(list(one_move_away(self.state, options, moved)))
+        if not self._muted:
+            self.refresh()
+            self._look_ahead(change["owner"])
+
+    def _look_ahead(self, moved: widgets.Widget | None = None) -> None:
+        listed = {name: control for name, control in self.controls.items() if hasattr(control, "options")}
+        options = {name: choices(control) for name, control in listed.items()}
+        last = next((name for name, control in listed.items() if control is moved), None)
+        self.ahead.start(list(one_move_away(self.state, options, last)))
+
+    def _foresee(self, state: State) -> None:
+        with self._lock:
+            self._lookup(state)
+        self._catch_up()  # where another thread of the kernel has moved a control meanwhile
 
     def _catch_up(self) -> None:
         while self._pending and self._lock.acquire(blocking=False):
@@ -214,21 +190,17 @@ class Panel:
             self._complain(problem)
 
     def _lookup(self, state: State) -> tuple[bytes, str]:
-        """Picture and text of a state, made or remembered; by two threads at once, where one draws ahead."""
         key = tuple(state.items())
-        with self._memory:
-            found = self._drawn.get(key)
-        if found is None:
+        if key not in self._drawn:
             figure = lightened(self._draw(**state))
             if not self._drawn:
                 self._fix_size(figure)
-            found = png(figure, dpi=DPI, compress=1), self._text(**state) if self._text else ""
-        with self._memory:
-            self._drawn[key] = found
-            self._drawn.move_to_end(key)
-            while len(self._drawn) > self._size:
-                self._drawn.popitem(last=False)
-        return found
+            line = self._text(**state) if self._text else ""
+            self._drawn[key] = png(figure, dpi=DPI, compress=1), line
+        self._drawn.move_to_end(key)
+        while len(self._drawn) > self._size:
+            self._drawn.popitem(last=False)
+        return self._drawn[key]
 
     def _fix_size(self, figure: Figure) -> None:
         """A fixed height, so that the page does not jump between two pictures."""
@@ -244,6 +216,7 @@ class Panel:
     def _act(self, act: Callable[[State], State]) -> None:
         try:
             self.set(**act(self.state))
+            self._look_ahead()
         except Exception as problem:
             self._complain(problem)
 
@@ -279,12 +252,26 @@ class Panel:
         return bundle
 
 
-# JupyterLab takes arrow keys for its own, from cell to cell, and letters for commands: a menu could not be
-# moved by keyboard, and "b" in it would make a cell. What is pressed in a panel ends here, except shortcuts.
-_OWN_KEYS = """<style onload="
- this.closest('.jp-OutputArea-child')?.addEventListener('keydown', event => {
+# What ipywidgets leaves to the page. JupyterLab takes arrow keys for its own, from cell to cell, and letters
+# for commands: a menu could not be moved by keyboard, and "b" in it would make a cell. What is pressed in a
+# panel ends here, except shortcuts. And for those who do not see: the picture gets its sentence, sliders get
+# their names and values, and the line under the picture is read out when it changes.
+_ON_THE_PAGE = """<style onload="
+ const panel = this.closest('.jp-OutputArea-child') ?? document.createElement('div');
+ panel.addEventListener('keydown', event => {
   if (!event.ctrlKey && !event.metaKey && !event.shiftKey) event.stopPropagation();
  });
+ const describe = () => {
+  panel.querySelectorAll('img').forEach(image => { image.alt = ALT; });
+  panel.querySelector('.admm-line')?.setAttribute('role', 'status');
+  panel.querySelectorAll('.widget-hslider').forEach(control => {
+   const slider = control.querySelector('[role=slider]');
+   slider?.setAttribute('aria-label', control.querySelector('.widget-label')?.textContent);
+   slider?.setAttribute('aria-valuetext', control.querySelector('.widget-readout')?.textContent);
+  });
+ };
+ describe();
+ new MutationObserver(describe).observe(panel, {childList: true, subtree: true, characterData: true});
 "></style>"""
 # Inline, because a script inside an HTML widget is never run. Without the clipboard (a page that is
 # not served securely) the code is still selected, one key away from being copied.

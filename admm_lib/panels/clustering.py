@@ -22,10 +22,12 @@ BITS = (1, 2, 3, 4, 5, 6)
 def centroids_panel(networks: Mapping[str, nn.Module], split: data.Split) -> Panel:
     """Network, layer, bits and start: where the centroids begin and end, their error, accuracy on `split`.
 
-    `networks` maps a label ("dense", "pruned") to a plain network; all have the same layers. Zeros are
+    `networks` maps a label ("dense", "pruned") to a plain network; all have the same layers and a known
+    architecture. Zeros are
     kept apart. One layer is clustered at a time, and no centroid is trained.
     """
     networks = {label: copy.deepcopy(network).cpu() for label, network in networks.items()}
+    architecture, _ = next(iter(networks.values())).architecture
     names = [name for name, p in next(iter(networks.values())).named_parameters() if p.dim() > 1]
     layers = [name.removesuffix(".weight") for name in names]
 
@@ -53,7 +55,7 @@ def centroids_panel(networks: Mapping[str, nn.Module], split: data.Split) -> Pan
         return evaluate(projected(network, layer, bits, start), split).accuracy
 
     def called(network: str, layer: str, bits: int, start: str) -> str:
-        return f"lenet5-{network}-{layer}-{bits}bit-{start}"
+        return f"{architecture}-{network}-{layer}-{bits}bit-{start}"
 
     def draw(network: str, layer: str, bits: int, start: str) -> Any:
         begin = clustered(network, layer, bits, start, iterations=0).centroids
@@ -85,17 +87,17 @@ def centroids_panel(networks: Mapping[str, nn.Module], split: data.Split) -> Pan
         alt="The histogram of a layer's weights with the centroids of k-means as lines; below, each "
         "centroid's way from the start to the end, and where the best ones lie.",
         text=text,
-        code=_code,
+        code=lambda **state: _code(architecture, **state),
         files=downloads.of_network(projected, called, split.inputs[:2].cpu()),
     )
 
 
-def _code(network: str, layer: str, bits: int, start: str) -> str:
+def _code(architecture: str, network: str, layer: str, bits: int, start: str) -> str:
     admm = "" if network == "dense" else "al.ADMM(model, al.suggest(model, ratio=20)).finalize()\n"
     return f"""import admm_lib as al
 
 data = al.data.load("auto")
-model = al.models.pretrained("lenet5", data.name)
+model = al.models.pretrained("{architecture}", data.name)
 {admm}admm = al.ADMM(model, {{"{layer}.weight": al.Clusters(bits={bits}, init="{start}")}}, rho=1e-3)
 al.fit(model, data, epochs=10, admm=admm)
 admm.finalize()

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from .changes import PROFILES, changed, shortened
+from .changes import PROFILES, changed, meant, shortened
 from .checks import problems
 from .form import (
     BUDGETS,
@@ -48,14 +48,15 @@ def read(path: str | Path, changes: Mapping[str, Any] | None = None, profile: st
         raise ValueError(f"{path.name} is not YAML: {' '.join(str(error).split())}") from None
     _check(recipe, path, path.stem)
     if changes:
+        hint = meant(recipe, changes)
         recipe = changed(recipe, changes)
-        _check(recipe, path, recipe.get("name"))
+        _check(recipe, path, recipe.get("name"), hint)
     if profile != "paper":
         recipe = shortened(recipe, profile)
         _check(recipe, path, recipe["name"])
     return recipe
 
 
-def _check(recipe: object, path: Path, name: str) -> None:
+def _check(recipe: object, path: Path, name: str, hint: str = "") -> None:
     for problem in problems(recipe, name):
-        raise ValueError(f"{path.name}: {problem}")
+        raise ValueError(f"{path.name}: {problem}{hint}")

@@ -1,6 +1,7 @@
 """A recipe with some of its fields changed, or shortened, to try things out; never one that is recorded."""
 
 import copy
+import difflib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -24,6 +25,24 @@ def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     said = [f"{path}={value}" for path, value in changes.items()]
     result["name"] = "+".join(re.sub(r"[^\w.=-]+", "-", each).strip("-") for each in [recipe["name"], *said])
     return result
+
+
+def paths(recipe: Any, start: str = "") -> list[str]:
+    """Of all fields of a recipe, as `changed` takes them."""
+    if not isinstance(recipe, dict | list):
+        return []
+    items = recipe.items() if isinstance(recipe, dict) else enumerate(recipe)
+    return [each for name, value in items for each in (f"{start}{name}", *paths(value, f"{start}{name}."))]
+
+
+def meant(recipe: Recipe, changes: Mapping[str, Any]) -> str:
+    """A hint for each path that the recipe has not, but has one like it; else nothing."""
+    known = paths(recipe)
+    hints = []
+    for path in changes.keys() - set(known):
+        inner = [each for each in known if each.endswith(f".{path}")]
+        hints += (inner or difflib.get_close_matches(path, known))[:1]
+    return f"; did you mean {', '.join(sorted(hints))}?" if hints else ""
 
 
 def _put(place: Any, path: str, whole: str, value: Any) -> None:

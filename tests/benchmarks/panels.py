@@ -45,9 +45,9 @@ def answers(panel: Locator) -> tuple[list[float], list[float]]:
             if jupyter.value(control) == before:
                 break  # the end
             try:
-                page.wait_for_function("window.loaded > window.pressed", timeout=3_000)
+                page.wait_for_function("window.loaded > window.pressed", timeout=10_000)
             except TimeoutError:
-                continue  # this state has the same picture
+                continue  # this state has the same picture, as the first step of notebook 01 at any rho
             if move:
                 found[move not in AT_ONCE].append(page.evaluate("window.loaded - window.pressed"))
         while jupyter.value(control) != start:

@@ -98,6 +98,16 @@ def test_the_line_tells_error_and_accuracy(panel):
     assert torch.equal(networks["dense"].fc2.weight, weight)
 
 
+def test_code_and_files_are_of_the_network_on_show():
+    split = al.data.load("digits").val.subset(20)
+    panel = clustering.centroids_panel({"dense": al.models.pretrained("lenet300", "digits")}, split)
+    panel.set(layer="fc3")
+    assert 'pretrained("lenet300", data.name)' in panel.code
+    assert '"fc3.weight"' in panel.code
+    panel.buttons["Save .admm"].click()
+    assert "lenet300-dense-fc3-3bit-linear.admm" in panel.link
+
+
 def test_the_code_runs(panel, monkeypatch):
     panel, _ = panel
     digits = al.data.load("digits")

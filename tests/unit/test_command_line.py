@@ -89,7 +89,12 @@ def test_export_writes_what_onnx_runtime_runs(own, capsys, tmp_path):
     [
         (["inspect", "none.admm"], "there is no file none.admm"),
         (["inspect", "mynet.py"], "mynet.py: this is no .admm file"),
-        (["evaluate", "mine.admm"], "the file names no architecture"),
+        (["evaluate", "mine.admm"], "give --network mynet:MyNet"),
+        (["export", "mine.admm", "--network", "mynet:small", "--shape", "3,3", "--onnx", "x.onnx"],
+         "does not take examples of 3 x 3"),
+        (["evaluate", "mine.admm", "--network", "mynet.py:small"], "write mynet:MyNet"),
+        (["run", "tiny.yaml", "--set", "rho=1"], "did you mean admm.rho?"),
+        (["run", "tiny.yaml", "--set", "admm.rh=1"], "did you mean admm.rho?"),
         (["evaluate", "mine.admm", "--network", "mynet"], "as mynet:MyNet"),
         (["evaluate", "mine.admm", "--network", "mynet:big"], "has no attribute 'big'"),
         (["evaluate", "mine.admm", "--network", "nowhere:big"], "No module named 'nowhere'"),

@@ -1,5 +1,6 @@
 """The machinery of all panels: states, errors, cache, coalescing, code to copy, work in a thread."""
 
+import asyncio
 import threading
 
 import ipywidgets as widgets
@@ -16,13 +17,11 @@ class Drawing:
     def __init__(self):
         self.states, self.wait, self.begun = [], threading.Event(), threading.Event()
         self.wait.set()
-        self.slow = None  # the only state that is told to wait; None: all are
 
     def __call__(self, a, b):
         self.states.append((a, b))
-        if self.slow in (None, (a, b)):
-            self.begun.set()
-            assert self.wait.wait(20)
+        self.begun.set()
+        assert self.wait.wait(20)
         if b == "fail":
             raise ValueError("a <wrong> value: lower it")
         figure = style.new_figure(2, 1, layout=None)
@@ -37,7 +36,7 @@ def drawing():
 
 @pytest.fixture
 def panel(drawing):
-    made = Panel(
+    return Panel(
         "a test",
         {
             "a": base.slider("a number", [1.0, 2.0, 3.0, 4.0], 1.0, "what a does"),
@@ -50,8 +49,6 @@ def panel(drawing):
         actions={"More": lambda state: {"a": state["a"] + 1}},
         cache=3,
     )
-    made.ahead.pause = 60  # no drawing ahead, where a test does not ask for it
-    return made
 
 
 def test_a_panel_is_drawn_at_once_and_follows_its_controls(panel, drawing):
@@ -127,40 +124,56 @@ def test_moves_during_a_drawing_do_not_pile_up(panel, drawing):
     assert panel.line == "4.0 < good"
 
 
+def looking(panel, move):
+    """Run `move` as the kernel does, on its event loop, and then look until nothing more is drawn ahead."""
+
+    async def session():
+        panel.ahead.pause = 0
+        move()
+        while panel.ahead._next is not None:
+            await asyncio.sleep(0.01)
+
+    asyncio.run(session())
+
+
 def test_while_the_reader_looks_the_next_pictures_are_drawn(panel, drawing):
-    panel.ahead.pause = 0
-    panel.controls["a"].value = 2.0
-    panel.ahead.join(20)
-    # First along the control that was moved; where it came from is known, and what fails waits for its turn.
+    looking(panel, lambda: setattr(panel.controls["a"], "value", 2.0))
+    # First along the control that was moved; where it came from is known.
     assert drawing.states == [(1.0, "good"), (2.0, "good"), (3.0, "good"), (2.0, "better")]
     assert panel.line == "2.0 < good"
-    assert panel.error == ""
-    panel.ahead.pause = 60
     panel.set(b="better")
     assert panel.line == "2.0 < better"
     assert len(drawing.states) == 4
+    looking(panel, panel.buttons["More"].click)
+    assert drawing.states[4:] == [(3.0, "better"), (4.0, "better"), (3.0, "fail"), (3.0, "good")]
 
 
-def test_a_move_while_drawing_ahead_does_not_wait_for_it(panel, drawing):
-    panel.ahead.pause = 0
-    drawing.slow = (3.0, "good")
-    drawing.begun.clear()
-    drawing.wait.clear()
-    panel.controls["a"].value = 2.0
-    assert drawing.begun.wait(20)  # the thread is drawing 3.0
-    panel.controls["a"].value = 1.0
-    panel.controls["a"].value = 4.0
-    assert panel.line == "4.0 < good"
-    drawing.wait.set()
-    panel.ahead.join(20)
-    assert panel.line == "4.0 < good"
+def test_what_fails_ahead_waits_for_its_turn(panel, drawing):
+    looking(panel, lambda: setattr(panel.controls["b"], "value", "better"))
+    assert drawing.states[2:] == [(1.0, "fail"), (2.0, "better")]  # and goes on behind it
+    assert panel.error == ""
+    panel.controls["b"].value = "fail"
+    assert "wrong" in panel.error
 
 
-def test_only_controls_that_a_hand_moves_are_followed_ahead(panel, drawing):
-    panel.ahead.pause = 0
-    panel.set(a=2.0)  # as a cell of a notebook does
-    panel.ahead.join(5)
-    assert drawing.states == [(1.0, "good"), (2.0, "good")]
+def test_a_move_ends_drawing_ahead(panel, drawing):
+    async def session():
+        panel.ahead.pause = 0.01
+        panel.controls["a"].value = 2.0
+        panel.controls["a"].value = 4.0  # at once
+        await asyncio.sleep(0.1)
+        return list(drawing.states)
+
+    states = asyncio.run(session())
+    assert states[:3] == [(1.0, "good"), (2.0, "good"), (4.0, "good")]
+    assert all(a != 1.0 or b == "good" for a, b in states)
+    assert (3.0, "good") in states[3:]
+
+
+def test_only_what_a_hand_moves_is_followed_ahead(panel, drawing):
+    looking(panel, lambda: panel.set(a=2.0))  # as a cell of a notebook does
+    panel.controls["a"].value = 3.0  # outside an event loop
+    assert drawing.states == [(1.0, "good"), (2.0, "good"), (3.0, "good")]
 
 
 def test_code_is_shown_follows_the_state_and_goes(panel):

@@ -2,6 +2,7 @@
 
 import time
 
+import numpy as np
 import pytest
 import torch
 
@@ -137,7 +138,19 @@ def test_recorded_runs_shows_every_seed():
     assert [99.3] in points
 
 
-def test_masks_are_drawn_for_any_layer_shape():
+def test_each_mask_stands_under_its_histogram():
     weights = {"a": torch.randn(3, 1, 2, 2), "b": torch.randn(120, 900)}
-    masks = {name: weight.abs() > 1 for name, weight in weights.items()}
-    assert len(figures.pruned_layers(weights, masks, [], "headline").axes[1].images) == 2
+    masks = {"b": weights["b"].abs() > 1, "a": weights["a"].abs() > 1}
+    above, below, _ = figures.pruned_layers(weights, masks, [], "headline").axes
+    for column, name in enumerate(weights):
+        picture = below.images[column]
+        left, right, *_ = picture.get_extent()
+        assert above.texts[column].get_position()[0] == left
+        assert above.texts[column].get_text() == f"{name}: {int(masks[name].sum()):,}"
+        places = above.get_xticks()[3 * column : 3 * column + 3]
+        assert np.allclose(places, [left, (left + right) / 2, right])
+        everything, kept = (above.patches[2 * column + k].get_data().values for k in (0, 1))
+        counted = [np.round(10**each[each > np.log10(0.7)]).sum() for each in (everything, kept)]
+        assert counted == [weights[name].numel(), int(masks[name].sum())]
+    assert (below.images[0].get_array() == masks["a"].flatten(1).float().numpy()).all()
+    assert below.images[1].get_array().shape == (50, 80)
