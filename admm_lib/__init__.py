@@ -1,4 +1,10 @@
-"""Compressing neural networks with ADMM: pruning, clustering and quantization under one algorithm."""
+"""Compressing neural networks with ADMM: pruning, clustering and quantization under one algorithm.
+
+Data and networks: data.load, models. Training: fit, evaluate, Teacher. What weights may be: Sparse; Levels,
+PowerOfTwo, Binary, Ternary, Clusters (few values); Both; LowRank; suggest gives one for each layer. The
+algorithm: ADMM, geometric (how rho rises). Afterwards: bake, shrink, save, load, storage.ladder. Modules with
+more: allocation, rivals, export, qr, records, panels, figures. `help` of each has formula and source.
+"""
 
 from importlib import import_module
 from types import ModuleType
@@ -28,8 +34,16 @@ __all__ = [
 ]  # fmt: skip
 
 
+LATER = ("export", "figures", "panels", "pipelines", "qr", "recipes", "records", "results", "rivals")
+
+
+def __dir__() -> list[str]:
+    """What belongs to the library's face, for completion."""
+    return sorted([*__all__, *LATER, "allocation", "__version__"])
+
+
 def __getattr__(name: str) -> ModuleType:
     """`al.records`, `al.figures`, `al.qr` and so on are imported when they are first used."""
-    if name in ("export", "figures", "panels", "pipelines", "qr", "recipes", "records", "results", "rivals"):
+    if name in LATER:
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -89,7 +89,8 @@ def _sizes(kind):
 
 
 @pytest.mark.parametrize("number", range(1, len(PYTHON)))
-def test_the_code_runs_as_it_stands(number, names):
+def test_the_code_runs(number, names):
+    """With fewer epochs, and a budget in bytes that suits the network of this test, which is small."""
     source = re.sub(r"epochs=\d+", "epochs=1", PYTHON[number])
     source = source.replace("6_000", "9_000")
     if "model.admm" in source and "al.save(model" not in source and "al.save(al" not in source:
