@@ -114,9 +114,12 @@ class Runner:
         key = hashlib.sha256(json.dumps(chain, sort_keys=True).encode()).hexdigest()[:16]
         file = self.folder / f"{stage.name}-{self.model}-seed{self.seed}-{key}.safetensors"
         self.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(file.with_suffix(".lock")):  # others that begin alike wait, and find it finished
-            if not file.exists():
-                self._train(path, stage, file)
+        if not file.exists():
+            lock = file.with_suffix(".lock")
+            with FileLock(lock):  # others that begin alike wait, and find it finished
+                if not file.exists():
+                    self._train(path, stage, file)
+                lock.unlink(missing_ok=True)
         return Done(stage, *stage_files.kept(file, self.model))
 
     def _train(self, path: list[Done], stage: Stage, file: Path) -> None:

@@ -52,3 +52,15 @@ def test_bench_of_files_runs():
     assert sizes["safetensors"] == max(sizes.values())
     for cells in rows:
         assert float(cells[4]) == pytest.approx(sizes[".admm"] / int(cells[3].replace(",", "")), abs=6e-4)
+
+
+@pytest.mark.full
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is measured by Linux")
+def test_bench_of_growth_runs():
+    script = Path(__file__).with_name("growth.py")
+    words = [sys.executable, "-W", "error", str(script), "--quick"]
+    found = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+    assert found.returncode == 0, found.stderr
+    rows = [line.split("|")[1:-1] for line in found.stdout.splitlines()[2:]]
+    assert len(rows) == 8
+    assert all(float(cell) >= 0 for row in rows for cell in row[2:])

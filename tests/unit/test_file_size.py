@@ -46,7 +46,7 @@ def written_bytes(model, plan):
 def test_the_file_is_close_to_the_budget_and_never_above_it(network, rule):
     for budget in (700, 2_000):
         plan = for_bytes(network, budget, rule)
-        assert 0.97 * budget <= plan.file_bytes <= budget
+        assert 0.95 * budget <= plan.file_bytes <= budget  # a step of sizes is 20 bytes or so
         assert written_bytes(network, plan) == plan.file_bytes
         assert f"expected: a file of {plan.file_bytes:,} bytes" in str(plan)
 

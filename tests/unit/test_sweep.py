@@ -46,8 +46,14 @@ def test_every_recipe_can_be_shortened(name):
 
 def test_a_sweep_runs_each_point_once(tmp_path, capsys):
     path = written(tmp_path)
-    said = []
-    rows = sweep.run(path, AXES, [1], home=tmp_path / "trials", report=said.append)
+    said, kept = [], []
+
+    def report(line):
+        said.append(line)
+        kept.append(len(sweep.results(sweep.log(tmp_path / "trials", path))))
+
+    rows = sweep.run(path, AXES, [1], home=tmp_path / "trials", report=report)
+    assert kept == [1, 2, 3, 4]  # each is on the disk before it is told
     assert [row["changes"] for row in rows] == sweep.grid(AXES)
     assert [row["nonzero_weights"] for row in rows] == [2200, 2200, 1700, 1700]
     assert [line.split(":")[0] for line in said] == [f"{n} of 4" for n in (1, 2, 3, 4)]
