@@ -11,7 +11,7 @@ from nbformat.v4 import new_output
 
 from admm_lib import __main__ as command_line
 from admm_lib import notebook_html, notebooks, results
-from admm_lib.commands.values import value
+from admm_lib.commands import values
 from admm_lib.notebook_form import WIDGET_STATE, WIDGET_VIEW
 
 COMMITTED = sorted(notebooks.HOME.glob("[0-9][0-9]_*.ipynb"))
@@ -234,7 +234,7 @@ class TestParameters:
         cell = "assert (ratios, profile, rho) == ([2, 3], 'smoke', 1)"
         start = 'profile = "quick"\nratios = [1]\nrho = 0.5  # a comment'
         tiny("00_a.ipynb", cell, parameters=start)
-        given = {"ratios": value("[2, 3]"), "profile": value("smoke")}
+        given = {"ratios": values.value("[2, 3]"), "profile": values.value("smoke")}
         path = tmp_path / "sources" / "00_a.ipynb"
         assert run(path, tmp_path, rho=1, **given).problem is None
 
