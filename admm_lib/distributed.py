@@ -20,7 +20,7 @@ from .checkpoints import checksum
 
 def launched() -> int:
     """How many processes `torchrun` or `fabric run` started; 1 where neither did."""
-    return int(os.environ.get("WORLD_SIZE", "1")) if torch.distributed.is_torchelastic_launched() else 1
+    return int(os.environ.get("WORLD_SIZE", "1")) if "TORCHELASTIC_RUN_ID" in os.environ else 1
 
 
 def fabric(accelerator: str, precision: str) -> Fabric:
