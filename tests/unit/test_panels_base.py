@@ -168,6 +168,7 @@ def test_a_move_ends_drawing_ahead(panel, drawing):
     assert states[:3] == [(1.0, "good"), (2.0, "good"), (4.0, "good")]
     assert all(a != 1.0 or b == "good" for a, b in states)
     assert (3.0, "good") in states[3:]
+    assert (2.0, "better") not in states  # a neighbour of where the hand has left
 
 
 def test_only_what_a_hand_moves_is_followed_ahead(panel, drawing):
