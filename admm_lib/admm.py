@@ -24,6 +24,7 @@ from .layers import Layers
 from .schedules import Schedule, balancing, check_rho
 
 Key = str | tuple[str, ...]
+AT_ONCE = 1 << 16  # weights of a difference
 
 
 class Residuals(NamedTuple):
@@ -131,6 +132,7 @@ class ADMM:
     def _refresh(self) -> None:
         """Per layer, the sums that the penalty's gradient needs: sum_j rho_j and sum_j rho_j (U_j - Z_j)."""
         self._rho = [0.0] * len(self._layers)
+        self._pull = []  # before the next ones are made: each is as large as its layer
         self._pull = [torch.zeros_like(weight) for weight in self._layers.parameters()]
         for pair in self._pairs:
             for i, piece in zip(pair.layers, self._layers.split(pair.layers, pair.U - pair.Z), strict=True):
@@ -197,17 +199,18 @@ class ADMM:
         RuntimeError after `finalize`.
         """
         self._still_open()
-        values = self._layers.values()
+        self._layers.check_finite()
         if self.schedule is not None:
             check_rho(self.schedule(self.iteration + 1))
         residuals: dict[Key, Residuals] = {}
         for pair in self._pairs:
-            W = self._layers.join(pair.layers, values)
-            previous, pair.Z = pair.Z, self._project(pair, W + pair.U)
-            gap = W - pair.Z
-            pair.U = pair.U + gap
-            primal, moved = gap.norm().item(), (pair.Z - previous).norm().item()
+            W = self._layers.join(pair.layers)
+            target = W + pair.U
+            Z = self._project(pair, target)
+            primal, moved = _distance(W, Z), _distance(Z, pair.Z)
+            pair.Z, pair.U = Z, target.sub_(Z)  # U + W - Z, without one more copy of a large layer
             measured = Residuals(primal, pair.rho * moved, W.norm().item(), pair.rho)
+            del W, target, Z
             worst = residuals.get(pair.key)
             residuals[pair.key] = measured if worst is None else max(worst, measured)
             if self.balance is not None:
@@ -298,3 +301,12 @@ class ADMM:
         for i, value in enumerate(self._projected()):
             self._layers.hold(i, value, sets[i].hold(value))
         self._finished = True
+
+
+def _distance(one: Tensor, other: Tensor) -> float:
+    """||one - other||, some outputs at a time on the CPU, so that the difference takes little memory."""
+    one, other = torch.atleast_1d(one, other)
+    rows = max(1, AT_ONCE * len(one) // one.numel()) if one.is_cpu and one.numel() else max(len(one), 1)
+    pieces = zip(one.split(rows), other.split(rows), strict=True)
+    squares = [(a - b).norm().double().square() for a, b in pieces]
+    return torch.stack(squares).sum().sqrt().item()

@@ -102,7 +102,9 @@ class Sparse:
             order = sets.argsort(dim=1, descending=True, stable=True)[:, :budget]
             stays = torch.zeros_like(sets, dtype=torch.bool).scatter_(1, order, True)
             return groups.from_neighbours(stays, weight.shape)
-        stays = projections.top_k_mask(groups.norms(weight, self.by, self.group), budget)
+        single = self.by == "element"  # whose norms are a copy of the weight that need not be made
+        sizes = weight if single else groups.norms(weight, self.by, self.group)
+        stays = projections.top_k_mask(sizes, budget)
         return groups.spread(stays, weight.shape, self.by, self.group)
 
     def project(self, weight: Tensor) -> Tensor:

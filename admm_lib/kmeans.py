@@ -4,7 +4,8 @@ r"""One-dimensional k-means: five starts, Lloyd's iteration on sorted values, an
 
 In one dimension a cluster is a run of the sorted values, so that prefix sums of h, h w and h w^2 give the
 mean and the squared error of any cluster at once: after sorting, an iteration costs O(k log n).
-All of it runs on the CPU, in double precision.
+All of it runs on the CPU and counts in double precision. Beside the labels it takes a copy of the values, and
+a quarter of one; the random starts, and importance, several.
 """
 
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from . import ordered
 from .line import Line, halfway, optimal_cuts
 
 ITERATIONS = 10_000  # at most; each takes microseconds
@@ -23,7 +25,7 @@ RANGE = 1e12  # of importance: beyond it differences of prefix sums lose the lig
 
 @dataclass(frozen=True)
 class Clustering:
-    """Centroids (k,), ascending, float64; labels (int64), shaped like the values; their squared error.
+    """Centroids (k,), ascending, float64; labels (int32), shaped like the values; their squared error.
 
     `iterations` of Lloyd were made, and `relocated` counts the centroids that had run out of points and
     were set anew.
@@ -62,24 +64,42 @@ def kmeans(
     check(clusters, init, generator)
     if iterations < 0:
         raise ValueError(f"iterations must not be negative, but is {iterations}")
-    flat = _flat(values, "values")
+    flat = ordered.flat(values)
     if flat.size == 0:
         raise ValueError("there are no values to cluster")
-    exponent = int(np.frexp(np.abs(flat).max())[1])
-    flat = np.ldexp(flat, -exponent)  # squares must neither overflow nor vanish
+    exponent = _exponent(flat, "values")
     weights = None if importance is None else _importance(importance, values)
-    line = Line.of(flat, weights)
-    if len(line.distinct) <= clusters:
-        centroids, iterated, relocated = line.distinct, 0, 0
-    else:
-        begin = STARTS[init](line, clusters, generator)
-        centroids, iterated, relocated = _lloyd(line, begin, iterations)
-    labels = np.searchsorted(halfway(centroids), flat)  # side="left": the middle belongs to the lower one
-    error = float(((flat - centroids[labels]) ** 2 * (1 if weights is None else weights)).sum())
+    # Squares must neither overflow nor vanish.
+    found = fit(ordered.scaled(flat.copy(), -exponent), clusters, init, weights, generator, iterations)
+    edges, book = halfway(found[0]), found[0]
+    labels = np.empty(len(flat), dtype=np.int32)
+    error = 0.0
+    for part in ordered.parts(len(flat)):
+        near = np.ldexp(flat[part].astype(np.float64), -exponent)
+        labels[part] = np.searchsorted(edges, near)  # side="left": the middle belongs to the lower one
+        squares = (near - book[labels[part]]) ** 2
+        error += float(squares.sum() if weights is None else (squares * weights[part]).sum())
     shaped = torch.from_numpy(labels).reshape(values.shape)
     with np.errstate(over="ignore"):  # the square of 1e200 is infinite
         error = float(np.ldexp(error, 2 * exponent))
-    return Clustering(torch.from_numpy(np.ldexp(centroids, exponent)), shaped, error, iterated, relocated)
+    return Clustering(torch.from_numpy(np.ldexp(book, exponent)), shaped, error, *found[1:])
+
+
+def fit(
+    values: np.ndarray,
+    clusters: int,
+    init: str,
+    importance: np.ndarray | None = None,
+    generator: torch.Generator | None = None,
+    iterations: int = ITERATIONS,
+) -> tuple[np.ndarray, int, int]:
+    """The centroids that `kmeans` finds, with its iterations and relocations, for values of magnitude 1 or
+    less, which are in another order afterwards.
+    """
+    line = Line.of(values, importance, clusters)
+    if line.distinct <= clusters:
+        return line.values, 0, 0
+    return _lloyd(line, STARTS[init](line, clusters, generator), iterations)
 
 
 def check(clusters: int, init: str, generator: torch.Generator | None) -> None:
@@ -114,30 +134,28 @@ def _relocated(line: Line, centroids: np.ndarray, cuts: np.ndarray, empty: np.nd
     In a cluster the farthest point is its first or its last. The distance counts, not the importance.
     """
     full = np.flatnonzero(cuts[1:] > cuts[:-1])
-    ends = np.concatenate([line.points[cuts[full]], line.points[cuts[full + 1] - 1]])
+    ends = np.concatenate([line.points[cuts[full]], line.points[cuts[full + 1] - 1]]).astype(np.float64)
     distances = np.abs(ends - np.tile(centroids[full], 2))
     ends, distances = ends[distances > 0], distances[distances > 0]
     farthest = np.unique(ends[np.argsort(-distances, kind="stable")[: len(empty)]])
     if len(farthest) < len(empty):  # few clusters have points: any values that are not centroids yet
-        others = np.setdiff1d(line.distinct, np.concatenate([centroids[full], farthest]))
+        others = np.setdiff1d(line.values, np.concatenate([centroids[full], farthest]))
         farthest = np.concatenate([farthest, others[: len(empty) - len(farthest)]])
     return np.sort(np.concatenate([centroids[full], farthest]))
 
 
 def _forgy(line: Line, clusters: int, generator: torch.Generator | None) -> np.ndarray:
-    drawn = line.points[torch.randperm(len(line.points), generator=generator).numpy()]
+    drawn = line.points[torch.randperm(len(line.points), generator=generator).numpy()].astype(np.float64)
     _, first = np.unique(drawn, return_index=True)  # of each value, when it was drawn
     return np.sort(drawn[np.sort(first)[:clusters]])
 
 
 def _density(line: Line, clusters: int, generator: torch.Generator | None) -> np.ndarray:
-    mass = line.sums[0]
-    levels = (np.arange(clusters) + 0.5) / clusters * mass[-1]
-    return line.points[np.clip(np.searchsorted(mass, levels) - 1, 0, len(line.points) - 1)]
+    return line.points[line.at_mass((np.arange(clusters) + 0.5) / clusters)].astype(np.float64)
 
 
 def _linear(line: Line, clusters: int, generator: torch.Generator | None) -> np.ndarray:
-    return np.linspace(line.points[0], line.points[-1], clusters)
+    return np.linspace(float(line.points[0]), float(line.points[-1]), clusters)
 
 
 def _plus_plus(line: Line, clusters: int, generator: torch.Generator | None) -> np.ndarray:
@@ -145,15 +163,15 @@ def _plus_plus(line: Line, clusters: int, generator: torch.Generator | None) -> 
 
     Source: Arthur and Vassilvitskii 2007, Section 2.2.
     """
-    mass = np.diff(line.sums[0])
+    mass, points = line.mass(), line.points.astype(np.float64)
     chosen: list[float] = []
     worth = mass.copy()
-    nearest = np.full(len(line.points), np.inf)
+    nearest = np.full(len(points), np.inf)
     for _ in range(clusters):
         running = np.cumsum(worth)
         drawn = torch.rand((), generator=generator, dtype=torch.float64).item() * running[-1]
-        chosen.append(line.points[min(np.searchsorted(running, drawn, side="right"), len(mass) - 1)])
-        np.minimum(nearest, (line.points - chosen[-1]) ** 2, out=nearest)
+        chosen.append(points[min(np.searchsorted(running, drawn, side="right"), len(mass) - 1)])
+        np.minimum(nearest, (points - chosen[-1]) ** 2, out=nearest)
         worth = mass * nearest
     return np.sort(np.array(chosen))
 
@@ -168,11 +186,12 @@ STARTS: dict[str, Callable[[Line, int, torch.Generator | None], np.ndarray]] = {
 RANDOM = ("forgy", "k-means++")
 
 
-def _flat(values: Tensor, name: str) -> np.ndarray:
-    flat = values.detach().reshape(-1).cpu()
-    if not bool(flat.isfinite().all()):
+def _exponent(flat: np.ndarray, name: str) -> int:
+    """The e for which all magnitudes are below 2^e. Raises ValueError unless all are finite."""
+    peak = ordered.largest(flat)
+    if not np.isfinite(peak):
         raise ValueError(f"{name} hold NaN or infinity")
-    return flat.double().numpy()
+    return int(np.frexp(peak)[1])
 
 
 def _importance(importance: Tensor, values: Tensor) -> np.ndarray:
@@ -180,7 +199,8 @@ def _importance(importance: Tensor, values: Tensor) -> np.ndarray:
         raise ValueError(
             f"importance is shaped {tuple(importance.shape)}, but the values {tuple(values.shape)}"
         )
-    weights = _flat(importance, "importance")
+    weights = ordered.flat(importance).astype(np.float64)
+    _exponent(weights, "importance")
     if weights.min() < 0 or weights.max() == 0:
         raise ValueError("importance must be 0 or more, and not 0 everywhere")
     if weights.max() > RANGE * weights[weights > 0].min():

@@ -51,23 +51,31 @@ class Layers:
         """The mask that holds a layer, or None where it is free."""
         return mask_of(*self._owners[i][0])
 
-    def values(self) -> list[Tensor]:
-        """A copy of each layer's weights as the network shows them: zero under a mask, even where an
-        optimizer's momentum moves what lies there. Raises ValueError where they are not finite.
+    def value(self, i: int) -> Tensor:
+        """A layer's weights as the network shows them, not to be written to: zero under a mask, even where
+        an optimizer's momentum moves what lies there.
         """
-        values = [getattr(*owners[0]).detach().clone() for owners in self._owners]
-        for name, value in zip(self.names, values, strict=True):
-            if not bool(value.isfinite().all()):
+        return getattr(*self._owners[i][0]).detach()
+
+    def values(self) -> list[Tensor]:
+        """A copy of each layer's weights as the network shows them. Errors as for `check_finite`."""
+        self.check_finite()
+        return [self.value(i).clone() for i in range(len(self))]
+
+    def check_finite(self) -> None:
+        """Raise ValueError, naming the layer, where weights are not finite."""
+        for i, name in enumerate(self.names):
+            if not bool(self.value(i).isfinite().all()):
                 raise ValueError(
                     f"{name} holds NaN or infinite weights: "
                     "restart from a good checkpoint with a lower learning rate or rho"
                 )
-        return values
 
-    @staticmethod
-    def join(chosen: list[int], values: list[Tensor]) -> Tensor:
-        """The chosen layers' values as one: the tensor itself, or several as one long vector."""
-        pieces = [values[i] for i in chosen]
+    def join(self, chosen: list[int], values: list[Tensor] | None = None) -> Tensor:
+        """The chosen layers' values, the network's own unless given, as one: the tensor itself, or several as
+        one long vector.
+        """
+        pieces = [self.value(i) if values is None else values[i] for i in chosen]
         return pieces[0] if len(pieces) == 1 else torch.cat([piece.reshape(-1) for piece in pieces])
 
     def split(self, chosen: list[int], joined: Tensor) -> list[Tensor]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 FEW = 15  # edges between levels
+PIECE = 1 << 16  # weights that are worked on at once
 
 
 def top_k_mask(weight: Tensor, keep: int) -> Tensor:
@@ -19,17 +20,37 @@ def top_k_mask(weight: Tensor, keep: int) -> Tensor:
     """
     if not 0 <= keep <= weight.numel():
         raise ValueError(f"keep must lie between 0 and the {weight.numel()} weights, but is {keep}")
-    magnitude = weight.detach().abs().reshape(-1)
     if keep == 0:
         return torch.zeros_like(weight, dtype=torch.bool)
     if keep == weight.numel():
         return torch.ones_like(weight, dtype=torch.bool)
-    threshold = magnitude.kthvalue(magnitude.numel() - keep + 1).values
-    mask = magnitude > threshold
+    flat = weight.detach().reshape(-1)
+    threshold = _kth_largest(flat.abs(), keep)
+    mask = torch.empty(flat.shape, dtype=torch.bool, device=flat.device)
+    for values, chosen in zip(_pieces(flat), _pieces(mask), strict=True):
+        torch.gt(values.abs(), threshold, out=chosen)
     # A threshold alone keeps too many or too few where magnitudes tie: fill up to exactly `keep`.
-    ties = (magnitude == threshold).nonzero().squeeze(1)
-    mask[ties[: keep - int(mask.sum())]] = True
+    missing = keep - int(mask.count_nonzero())
+    for values, chosen in zip(_pieces(flat), _pieces(mask), strict=True):
+        if missing > 0:
+            ties = (values.abs() == threshold).nonzero().squeeze(1)[:missing]
+            chosen[ties] = True
+            missing -= len(ties)
     return mask.reshape(weight.shape)
+
+
+def _pieces(flat: Tensor) -> tuple[Tensor, ...]:
+    """Views of a vector: on the CPU small enough that work on one of them fits in the cache."""
+    return flat.split(PIECE if flat.is_cpu else len(flat))
+
+
+def _kth_largest(magnitude: Tensor, k: int) -> Tensor:
+    """The k-th largest of a vector that may be overwritten, 1 <= k <= its length; NaN is the largest."""
+    if magnitude.is_cpu and magnitude.dtype in (torch.float32, torch.float64):
+        values = magnitude.numpy()  # partitioned in place: kthvalue makes three copies
+        values.partition(len(values) - k)
+        return magnitude[len(values) - k].clone()
+    return magnitude.kthvalue(len(magnitude) - k + 1).values
 
 
 def top_k(weight: Tensor, keep: int) -> Tensor:

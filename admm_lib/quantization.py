@@ -8,6 +8,7 @@ each filter (each output) by itself. What is in a set already is left as it is, 
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
 from typing import NamedTuple
@@ -16,7 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import kmeans, levels, parametrizations
+from . import kmeans, levels, ordered, parametrizations
+from .line import halfway
+
+Snap = Callable[[np.ndarray], np.ndarray]
 
 
 class _Grain(NamedTuple):
@@ -63,27 +67,46 @@ class _FewValues(ABC):
 
     def project(self, weight: Tensor) -> Tensor:
         """Each nonzero weight's nearest value, after finding the values. ValueError for NaN or infinity."""
-        if not bool(weight.isfinite().all()):
+        values = ordered.flat(weight)
+        peak = ordered.largest(values)
+        if not math.isfinite(peak):
             raise ValueError("a weight that is NaN or infinite has no nearest value")
-        values = weight.detach().cpu().double().numpy()
-        exponent = math.frexp(np.abs(values).max(initial=0.0))[1]
-        grain = _Grain.of(weight.dtype, exponent)
-        values = np.ldexp(values, -exponent)  # squares must neither overflow nor vanish
-        result = np.zeros(values.shape)
-        rows = (values, result) if self.per == "channel" else (values[None], result[None])
-        for row, out in zip(*rows, strict=True):
-            kept = row != 0
-            if kept.any():
-                out[kept] = self._snap(row[kept], grain)
-        return torch.empty_like(weight).copy_(torch.from_numpy(np.ldexp(result, exponent)))
+        exponent = math.frexp(peak)[1]
+        result = torch.empty(weight.shape, dtype=weight.dtype)
+        rows = (len(weight) if self.per == "channel" else 1, -1)
+        for row, out in zip(values.reshape(rows), result.reshape(rows), strict=True):
+            # Squares must neither overflow nor vanish.
+            nonzero = ordered.scaled(row[row != 0], -exponent)
+            snap = self._snap(nonzero, _Grain.of(weight.dtype, exponent)) if len(nonzero) else np.copy
+            del nonzero  # as large as the row
+            _apply(snap, row, out, exponent)
+        as_it_was = weight.is_cpu and weight.is_contiguous()
+        return result if as_it_was else torch.empty_like(weight).copy_(result)
 
     @abstractmethod
-    def _snap(self, values: np.ndarray, grain: _Grain) -> np.ndarray:
-        """The nearest values of nonzero weights, all in double precision."""
+    def _snap(self, values: np.ndarray, grain: _Grain) -> Snap:
+        """What gives nonzero weights, a part of them in double precision, their nearest values; these are
+        found for `values`, which may be overwritten.
+        """
 
     def hold(self, weight: Tensor) -> nn.Module:
         """The weights as they are; sets with something left to train hold it by that."""
         return parametrizations.Constant(weight)
+
+
+def _magnitudes(values: np.ndarray) -> np.ndarray:
+    """Ascending, where the values were."""
+    np.abs(values, out=values).sort()
+    return values
+
+
+def _apply(snap: Snap, row: np.ndarray, out: Tensor, exponent: int) -> None:
+    """Write what the nonzero values of a row snap to, on the scale divided by 2^exponent, to `out`."""
+    for part in ordered.parts(len(row)):
+        values, nearest = row[part].astype(np.float64), np.zeros(part.stop - part.start)
+        kept = values != 0
+        nearest[kept] = np.ldexp(snap(np.ldexp(values[kept], -exponent)), exponent)
+        out[part] = torch.from_numpy(nearest)
 
 
 @dataclass(frozen=True)
@@ -112,10 +135,11 @@ class Clusters(_FewValues):
         if type(self.iterations) is not int or self.iterations < 0:
             raise ValueError(f"iterations is a whole number, 0 or more, but is {self.iterations!r}")
 
-    def _snap(self, values: np.ndarray, grain: _Grain) -> np.ndarray:
+    def _snap(self, values: np.ndarray, grain: _Grain) -> Snap:
         more = {"generator": torch.Generator().manual_seed(self.seed), "iterations": self.iterations}
-        found = kmeans.kmeans(torch.from_numpy(values), 2**self.bits, self.init, **more)
-        return found.centroids[found.labels].numpy()
+        book, *_ = kmeans.fit(values, 2**self.bits, self.init, **more)
+        edges = halfway(book)
+        return lambda part: book[np.searchsorted(edges, part)]
 
     def hold(self, weight: Tensor) -> nn.Module:
         """A codebook: which weights are equal stays, what they equal trains."""
@@ -160,18 +184,18 @@ class Levels(_FewValues):
         sizes = q * torch.arange(1, count + 1, dtype=torch.float64)
         return torch.cat([-sizes.flip(0), sizes]).to(dtype)
 
-    def _snap(self, values: np.ndarray, grain: _Grain) -> np.ndarray:
-        m, count = np.abs(values), 2 ** (self.bits - 1)
+    def _snap(self, values: np.ndarray, grain: _Grain) -> Snap:
+        count = 2 ** (self.bits - 1)
         if self.step is not None:
             q = grain.step(math.ldexp(self.step, -grain.exponent), count, self.digits)
-        elif levels.are_multiples(m, count, self.digits if self.digits < 24 else None):
-            return values
         else:
+            m = _magnitudes(values)
+            if levels.are_multiples(m, count, self.digits if self.digits < 24 else None):
+                return lambda part: part
             q = grain.step(levels.best_step(m, count), count, self.digits)
-        labels = np.clip(np.ceil(m / q - 0.5), 1, count)
-        if q * labels.max() > grain.most:  # rounded up, beyond the dtype's largest number
-            labels = np.minimum(labels, grain.most // q)
-        return np.copysign(q * labels, values)
+        # Rounded up, the last level may lie beyond the dtype's largest number.
+        most = count if q * count <= grain.most else grain.most // q
+        return lambda part: np.copysign(q * np.clip(np.ceil(np.abs(part) / q - 0.5), 1, most), part)
 
 
 @dataclass(frozen=True)
@@ -186,12 +210,13 @@ class PowerOfTwo(_FewValues):
     bits: int
     per: str = "layer"
 
-    def _snap(self, values: np.ndarray, grain: _Grain) -> np.ndarray:
-        m, count = np.abs(values), 2 ** (self.bits - 1)
-        top = levels.best_exponent(m, count, grain.most)
+    def _snap(self, values: np.ndarray, grain: _Grain) -> Snap:
+        count = 2 ** (self.bits - 1)
+        top = levels.best_exponent(_magnitudes(values), count, grain.most)
         powers = np.exp2(np.arange(top - count + 1, top + 1, dtype=float))
         powers = powers[powers >= grain.least]
-        return np.copysign(powers[np.searchsorted((powers[1:] + powers[:-1]) / 2, m)], values)
+        edges = (powers[1:] + powers[:-1]) / 2
+        return lambda part: np.copysign(powers[np.searchsorted(edges, np.abs(part))], part)
 
 
 @dataclass(frozen=True)
@@ -205,12 +230,14 @@ class Ternary(_FewValues):
 
     per: str = "layer"
 
-    def _snap(self, values: np.ndarray, grain: _Grain) -> np.ndarray:
-        m = np.abs(values)
+    def _snap(self, values: np.ndarray, grain: _Grain) -> Snap:
+        m = _magnitudes(values)
         a, keep = levels.best_ternary(m)
-        kept = np.zeros(len(m), dtype=bool)
-        kept[np.argsort(-m, kind="stable")[:keep]] = True
-        return np.where(kept, np.copysign(m[0] if (m == m[0]).all() else a, values), 0)
+        if m[0] == m[-1]:
+            return lambda part: part
+        # Among equal magnitudes the gain is largest before the first or with the last: all stay, or none.
+        least = float(m[-keep])
+        return lambda part: np.where(np.abs(part) >= least, np.copysign(a, part), 0)
 
     def hold(self, weight: Tensor) -> nn.Module:
         """Signs and zeros stay; the magnitude trains."""
@@ -227,9 +254,12 @@ class Binary(_FewValues):
 
     per: str = "layer"
 
-    def _snap(self, values: np.ndarray, grain: _Grain) -> np.ndarray:
-        m = np.abs(values)
-        return np.copysign(m[0] if (m == m[0]).all() else m.mean(), values)
+    def _snap(self, values: np.ndarray, grain: _Grain) -> Snap:
+        m = _magnitudes(values)
+        if m[0] == m[-1]:
+            return lambda part: part
+        a = ordered.mean(m)
+        return lambda part: np.copysign(a, part)
 
     def hold(self, weight: Tensor) -> nn.Module:
         """Signs stay; the magnitude trains."""

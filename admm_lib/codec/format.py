@@ -135,17 +135,19 @@ def measured(model: nn.Module) -> tuple[bytes, dict[str, int]]:
     header += _write_reference(getattr(model, "reference_weights", own), own)
     header += b"" if identity else wire.number(len(state))
 
-    coder, values, ledger = Encoder(), bytearray(), _Ledger()
+    coder, values, ledger = Encoder(), [], _Ledger()
     for name, tensor in state.items():
         plan = tensors.plan(name, tensor, places.get(tied.get(name)))
         header += write_entry(plan.entry, spelled=identity is None)
         start = coder.spent()
         positions = tensors.write(coder, plan)
-        values += plan.stored
+        values.append(plan.stored)
         ledger.add(plan, name in weights, positions, coder.spent() - start)
     stream = coder.finish()
-    body = bytes(header + stream + values)
-    data = body + zlib.crc32(body).to_bytes(4, "little")
+    pieces, checksum = [bytes(header), stream, *values], 0
+    for piece in pieces:
+        checksum = zlib.crc32(piece, checksum)
+    data = b"".join([*pieces, checksum.to_bytes(4, "little")])
     return data, ledger.bits(stream, len(data))
 
 
@@ -170,7 +172,7 @@ class _Ledger:
         if entry.kind == CODEBOOK:
             self._whole["codebooks"] += 8 * len(plan.stored)
         else:
-            nonzero = 8 * entry.dtype.itemsize * int(plan.kept.sum()) if plan.stored else 0
+            nonzero = 8 * entry.dtype.itemsize * int(plan.kept.sum()) if len(plan.stored) else 0
             self._whole["values"] += nonzero
             self._whole["positions"] += 8 * len(plan.stored) - nonzero
 

@@ -61,6 +61,10 @@ def best_layout(shape: tuple[int, int], positions: np.ndarray) -> tuple[int, flo
     saved = len(positions) * math.log2(math.prod(shape) / math.prod(corner))  # by fewer cells, at random
     start = CORNER if saved > _corner_bits(shape) else 0
     choices = range(start, start + CORNER) if min(shape) > 1 else [start]
+    # To say that all lines live saves nothing.
+    height, width = corner if start else shape
+    useless = LIVE_ROWS * (len(np.unique(row)) == height) | LIVE_COLUMNS * (len(np.unique(column)) == width)
+    choices = [layout for layout in choices if not layout & useless]
     estimates = {layout: _estimate(shape, positions, layout) for layout in choices}
     layout = min(estimates, key=estimates.get)
     return layout, estimates[layout]

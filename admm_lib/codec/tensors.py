@@ -15,17 +15,17 @@ from .rangecoder import CodecError, Decoder, Encoder
 from .steps import find_step, multiples_of
 
 MANY = 100
-NONE = np.empty(0, dtype=np.int64)
+NONE, NO_BYTES = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A tensor's entry; which elements are kept; their labels or multiples; what stands among the values."""
+    """A tensor's entry; which elements are kept; their labels or multiples; the bytes among the values."""
 
     entry: Entry
     kept: np.ndarray
     labels: np.ndarray = field(default_factory=NONE.copy)
-    stored: bytes = b""
+    stored: np.ndarray = field(default_factory=NO_BYTES.copy)
 
 
 def plan(name: str, tensor: Tensor, tied: int | None) -> Plan:
@@ -35,7 +35,7 @@ def plan(name: str, tensor: Tensor, tied: int | None) -> Plan:
     cost as much as any other value.
     """
     patterns = _patterns(name, tensor)
-    kept = patterns.any(1)
+    kept = patterns != 0
     keep = int(kept.sum())
     _warn_of_negative_zeros(name, keep - int(tensor.count_nonzero()))
     entry = Entry(name, tuple(tensor.shape), tensor.dtype)
@@ -46,9 +46,9 @@ def plan(name: str, tensor: Tensor, tied: int | None) -> Plan:
     if keep < kept.size:
         layout, positions = best_layout(entry.matrix, np.flatnonzero(kept ^ sparse.inverted))
     sparse = replace(sparse, layout=layout)
-    plans = {8 * entry.stored: Plan(entry, kept, stored=patterns.tobytes())}
+    plans = {8 * entry.stored: Plan(entry, kept, stored=patterns.view(np.uint8))}
     positions += 8 * len(wire.number(keep))
-    plans[positions + 8 * sparse.stored] = Plan(sparse, kept, stored=patterns[kept].tobytes())
+    plans[positions + 8 * sparse.stored] = Plan(sparse, kept, stored=patterns[kept].view(np.uint8))
     for planned, bits in _few_values(sparse, kept, patterns[kept]):
         plans[positions + bits] = planned
     return plans[min(plans)]
@@ -88,12 +88,12 @@ def read(decoder: Decoder, entry: Entry, stored: bytes) -> Tensor:
 
 
 def _patterns(name: str, tensor: Tensor) -> np.ndarray:
-    """The bits of a tensor: a row of bytes per element, row-major, little-endian."""
+    """The bits of each element of a tensor, as one whole number; row-major. No copy where none is needed."""
     if tensor.dtype not in DTYPES:
         raise CodecError(f"{name} is of {tensor.dtype}, which a file cannot keep")
-    flat = torch.empty(tensor.numel(), dtype=tensor.dtype, device="cpu")
-    flat.copy_(tensor.detach().reshape(-1))
-    return flat.view(torch.uint8).numpy().reshape(-1, tensor.dtype.itemsize)
+    kind = f"<u{tensor.dtype.itemsize}"
+    row = tensor.detach().reshape(-1).cpu().contiguous()
+    return row.view(torch.uint8).numpy().view(kind) if len(row) else np.empty(0, dtype=kind)
 
 
 def _warn_of_negative_zeros(name: str, number: int) -> None:
@@ -109,15 +109,14 @@ def _few_values(sparse: Entry, kept: np.ndarray, patterns: np.ndarray) -> list[t
     """The kept elements by codebook, and as multiples of a step, where either can be, with about how many
     bits their values take.
     """
-    raw = patterns.view(f"<u{sparse.dtype.itemsize}").reshape(-1)
-    book, labels = _book(raw)
+    book, labels = _book(patterns)
     if not len(book):
         return []
-    keep = len(raw)
+    keep = len(patterns)
     # Learning a frequency costs about half of log2 n bits.
     entropy = keep * _entropy(np.bincount(labels)) + len(book) / 2 * np.log2(keep + 2)
     entry = replace(sparse, kind=CODEBOOK, book=len(book))
-    plans = [(Plan(entry, kept, labels, book.tobytes()), entropy + 8 * (entry.stored + 2))]
+    plans = [(Plan(entry, kept, labels, book.view(np.uint8)), entropy + 8 * (entry.stored + 2))]
     values = torch.from_numpy(book.view(np.uint8).copy()).view(sparse.dtype)
     step = find_step(values) if sparse.dtype.is_floating_point else None
     if step is not None:

@@ -1,11 +1,14 @@
-"""Drawing ahead: while a reader looks at a picture, those that are one move away are made."""
+"""While a reader looks at a picture: first its numbers, then the pictures that are one move away."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 State = dict[str, Any]
+Step = Callable[[], None]
+REST = 0.15  # seconds without a move after which slow numbers are worked out
 PAUSE = 0.4  # seconds without a move after which drawing ahead begins: a hand on its way is not slowed
 BREATH = 0.02  # seconds between two states, in which a move is noticed
 
@@ -18,16 +21,27 @@ class Ahead:
     Outside an event loop, where nobody looks, nothing is visited.
     """
 
-    def __init__(self, visit: Callable[[State], None], pause: float = PAUSE) -> None:
-        self._visit, self.pause = visit, pause
+    def __init__(self, visit: Callable[[State], None], rest: float = REST, pause: float = PAUSE) -> None:
+        self._visit, self.rest, self.pause = visit, rest, pause
         self._next: asyncio.TimerHandle | None = None
 
-    def start(self, states: Sequence[State]) -> None:
-        """Visit these states after a pause, in place of what is left of earlier ones."""
+    def start(self, states: Sequence[State], first: Callable[[], None] | None = None) -> None:
+        """Visit these states after a pause, in place of what is left of earlier ones.
+
+        `first` is called before them, when the hand rests; at once where nothing can be visited.
+        """
         self.stop()
-        with suppress(RuntimeError):  # no loop is running
+        try:
             loop = asyncio.get_running_loop()
-            self._next = loop.call_later(self.pause, self._step, loop, list(states))
+        except RuntimeError:
+            if first is not None:
+                first()
+            return
+        steps = [partial(self._visit, state) for state in states]
+        if first is not None:
+            self._next = loop.call_later(self.rest, self._begin, loop, first, steps)
+        else:
+            self._next = loop.call_later(self.pause, self._step, loop, steps)
 
     def stop(self) -> None:
         """Visit no more."""
@@ -35,11 +49,15 @@ class Ahead:
             self._next.cancel()
             self._next = None
 
-    def _step(self, loop: asyncio.AbstractEventLoop, left: list[State]) -> None:
+    def _begin(self, loop: asyncio.AbstractEventLoop, first: Step, left: list[Step]) -> None:
+        self._next = loop.call_later(self.pause, self._step, loop, left)
+        first()
+
+    def _step(self, loop: asyncio.AbstractEventLoop, left: list[Step]) -> None:
         self._next = None
         if left:
             with suppress(Exception):
-                self._visit(left[0])
+                left[0]()
             if self._next is None:
                 self._next = loop.call_later(BREATH, self._step, loop, left[1:])
 

@@ -9,8 +9,10 @@ import html
 import json
 import re
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
@@ -22,11 +24,22 @@ from ..figures.style import CSS_DPI, Picture, lightened, png, show
 from . import downloads
 from .ahead import Ahead, State, one_move_away
 from .controls import choices, menu, slider
+from .page import COPY, ON_THE_PAGE
 from .worker import Worker
 
 __all__ = ["Panel", "State", "Worker", "choices", "menu", "slider", "sweep_states"]
 
 DPI = 120  # pixels per inch of a panel: fewer than in a printed figure, for speed
+COUNTING = "…"  # the line under a picture that is there before its numbers
+QUICK = 0.03  # seconds that these may take to be there at once
+
+
+@dataclass
+class Shown:
+    """A picture, as PNG, and the line under it, None as long as nobody has asked for it."""
+
+    picture: bytes
+    line: str | None = None
 
 
 class Panel:
@@ -34,11 +47,12 @@ class Panel:
 
     `draw(**state)` returns a Figure and depends on nothing else, so the same state gives the same
     picture: here, in the static figure below the panel and in tests. `alt` is the picture's
-    sentence for those who do not see it. `text(**state)` is a line of plain text under the picture,
-    `code(**state)` what "Copy as code" gives. `actions` maps a button's label to a function of the
-    state that returns the controls to change. `files` maps what "Save" buttons are for, beside the figure,
-    to functions of the state that return a file's name and content. `below` are further widgets. An
-    exception in any of these functions is shown inside the panel.
+    sentence for those who do not see it. `text(**state)` is a line of plain text under the picture, which
+    may come a moment after it where a hand moves a control; `code(**state)` what "Copy as code" gives.
+    `actions` maps a button's label to a function of the state that returns the controls to change. `files`
+    maps what "Save" buttons are for, beside the figure, to functions of the state that return a file's name
+    and content. `below` are further widgets. An exception in any of these functions is shown inside the
+    panel.
     """
 
     def __init__(
@@ -57,8 +71,9 @@ class Panel:
     ) -> None:
         self.title, self.alt, self.controls = title, alt, dict(controls)
         self._draw, self._text, self._code, self._size = draw, text, code, cache
-        self._drawn: OrderedDict[tuple, tuple[bytes, str]] = OrderedDict()
+        self._drawn: OrderedDict[tuple, Shown] = OrderedDict()
         self._lock, self._pending, self._muted = threading.Lock(), False, False
+        self._line_later, self._longest = False, 0.0
         self._error, self.ahead = "", Ahead(self._foresee)
         # Without a tooltip: ipywidgets 8.1 fails in the browser to draw an Image that has one.
         self._image = widgets.Image(format="png", layout=widgets.Layout(object_fit="contain"))
@@ -81,7 +96,7 @@ class Panel:
         row = widgets.Layout(flex_flow="row wrap")
         self.widget = widgets.VBox(
             [
-                widgets.HTML(_ON_THE_PAGE.replace("ALT", html.escape(json.dumps(alt))),
+                widgets.HTML(ON_THE_PAGE.replace("ALT", html.escape(json.dumps(alt))),
                              layout=widgets.Layout(display="none")),
                 widgets.Box(list(self.controls.values()), layout=row),
                 widgets.Box(list(self.buttons.values()), layout=row),
@@ -157,18 +172,28 @@ class Panel:
     def _follow(self, change: Mapping[str, Any]) -> None:
         """Draw what a control was moved to, and then what its next move may ask for."""
         if not self._muted:
-            self.refresh()
+            self._line_later = True
+            try:
+                self.refresh()
+            finally:
+                self._line_later = False
             self._look_ahead(change["owner"])
 
     def _look_ahead(self, moved: widgets.Widget | None = None) -> None:
         listed = {name: control for name, control in self.controls.items() if hasattr(control, "options")}
         options = {name: choices(control) for name, control in listed.items()}
         last = next((name for name, control in listed.items() if control is moved), None)
-        self.ahead.start(list(one_move_away(self.state, options, last)))
+        first = self.refresh_line if self._line.value == COUNTING else None
+        self.ahead.start(list(one_move_away(self.state, options, last)), first)
+
+    def refresh_line(self) -> None:
+        """Work out the line under the picture, where that came first."""
+        self._pending = True
+        self._catch_up()
 
     def _foresee(self, state: State) -> None:
         with self._lock:
-            self._lookup(state)
+            self._told(self._lookup(state), state)
         self._catch_up()  # where another thread of the kernel has moved a control meanwhile
 
     def _catch_up(self) -> None:
@@ -181,22 +206,31 @@ class Panel:
 
     def _render(self) -> None:
         try:
-            picture, line = self._lookup(self.state)
-            self._image.value, self._line.value = picture, html.escape(line)
+            state = self.state
+            shown = self._lookup(state)
+            self._image.value = shown.picture
+            later = self._line_later and shown.line is None and self._longest > QUICK
+            self._line.value = COUNTING if later else html.escape(self._told(shown, state))
             self._error = self._alert.value = ""
             if self._shown_code.value:
                 self._show_code()
         except Exception as problem:  # whatever it is, the reader must see it where the picture is
             self._complain(problem)
 
-    def _lookup(self, state: State) -> tuple[bytes, str]:
+    def _told(self, shown: Shown, state: State) -> str:
+        if shown.line is None:
+            began = time.perf_counter()
+            shown.line = self._text(**state) if self._text else ""
+            self._longest = max(self._longest, time.perf_counter() - began)
+        return shown.line
+
+    def _lookup(self, state: State) -> Shown:
         key = tuple(state.items())
         if key not in self._drawn:
             figure = lightened(self._draw(**state))
             if not self._drawn:
                 self._fix_size(figure)
-            line = self._text(**state) if self._text else ""
-            self._drawn[key] = png(figure, dpi=DPI, compress=1), line
+            self._drawn[key] = Shown(png(figure, dpi=DPI, compress=1), None if self._text else "")
         self._drawn.move_to_end(key)
         while len(self._drawn) > self._size:
             self._drawn.popitem(last=False)
@@ -241,7 +275,7 @@ class Panel:
             self._complain(problem)
 
     def _show_code(self) -> None:
-        self._shown_code.value = _COPY + html.escape(self.code) + "</pre>"
+        self._shown_code.value = COPY + html.escape(self.code) + "</pre>"
 
     def __repr__(self) -> str:
         return f"Panel: {self.title} (it moves where a kernel runs; a still picture is below)"
@@ -250,38 +284,6 @@ class Panel:
         bundle = self.widget._repr_mimebundle_(**kwargs)
         bundle["text/plain"] = repr(self)
         return bundle
-
-
-# What ipywidgets leaves to the page. JupyterLab takes arrow keys for its own, from cell to cell, and letters
-# for commands: a menu could not be moved by keyboard, and "b" in it would make a cell. What is pressed in a
-# panel ends here, except shortcuts. And for those who do not see: the picture gets its sentence, sliders get
-# their names and values, and the line under the picture is read out when it changes.
-_ON_THE_PAGE = """<style onload="
- const panel = this.closest('.jp-OutputArea-child') ?? document.createElement('div');
- panel.addEventListener('keydown', event => {
-  if (!event.ctrlKey && !event.metaKey && !event.shiftKey) event.stopPropagation();
- });
- const describe = () => {
-  panel.querySelectorAll('img').forEach(image => { image.alt = ALT; });
-  panel.querySelector('.admm-line')?.setAttribute('role', 'status');
-  panel.querySelectorAll('.widget-hslider').forEach(control => {
-   const slider = control.querySelector('[role=slider]');
-   slider?.setAttribute('aria-label', control.querySelector('.widget-label')?.textContent);
-   slider?.setAttribute('aria-valuetext', control.querySelector('.widget-readout')?.textContent);
-  });
- };
- describe();
- new MutationObserver(describe).observe(panel, {childList: true, subtree: true, characterData: true});
-"></style>"""
-# Inline, because a script inside an HTML widget is never run. Without the clipboard (a page that is
-# not served securely) the code is still selected, one key away from being copied.
-_COPY = """<button class="jupyter-button" onclick="
- const code = this.nextElementSibling; getSelection().selectAllChildren(code);
- const done = () => {this.textContent = 'Copied'};
- if (navigator.clipboard) navigator.clipboard.writeText(code.textContent).then(done, () => {});
- else if (document.execCommand('copy')) done();
-">Copy to the clipboard</button>
-<pre style="user-select:all;line-height:1.3;padding:6px;border:1px solid #ccc">"""
 
 
 def sweep_states(panel: Panel, random: int = 50, seed: int = 0) -> list[State]:

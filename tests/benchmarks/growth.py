@@ -6,6 +6,8 @@ Z and U), in copies of the weights of 4 bytes each; Linux counts it, see proc(5)
 """
 
 import argparse
+import ctypes
+import gc
 import json
 import math
 import subprocess
@@ -22,6 +24,7 @@ from admm_lib import codec
 from admm_lib.kmeans import kmeans
 
 SIZES = (430_500, 4_305_000, 43_050_000, 138_000_000)
+M_MMAP_THRESHOLD = -3  # see mallopt(3)
 Work = Callable[[], object]
 
 
@@ -46,7 +49,7 @@ def update(constraint: al.Constraint) -> Callable[[int], Work]:
 def cluster(weights: int) -> Work:
     """All weights to 16 values."""
     weight = layer(weights).weight.detach().flatten()
-    return lambda: kmeans(weight, 16, "linear")
+    return lambda: kmeans(weight, 16)
 
 
 def encode(weights: int) -> Work:
@@ -70,8 +73,11 @@ WORK = {
 def measure(name: str, weights: int) -> dict[str, float]:
     """Seconds, and peak memory above what was there before, in copies of the weights."""
     torch.set_num_threads(1)
+    # All that is larger goes back when it is freed: else it would be used again without counting.
+    ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 1 << 16)
     WORK[name](SIZES[0] // 10)()  # whatever is loaded at the first call is no part of it
     work = WORK[name](weights)
+    gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # the peak is that from here on
     before, began = _resident("VmRSS"), time.perf_counter()
     work()

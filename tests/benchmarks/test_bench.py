@@ -63,4 +63,5 @@ def test_bench_of_growth_runs():
     assert found.returncode == 0, found.stderr
     rows = [line.split("|")[1:-1] for line in found.stdout.splitlines()[2:]]
     assert len(rows) == 8
-    assert all(float(cell) >= 0 for row in rows for cell in row[2:])
+    assert all(float(cell) > 0 for row in rows for cell in row[3:])
+    assert all(float(row[4]) <= 2.5 for row in rows), found.stdout  # copies of the weights

@@ -127,7 +127,7 @@ def test_laplace_keeps_what_its_thresholds_leave(ratio, error):
     betas = laplace.thresholds(fits, 1 - int(430_500 / ratio) / 430_500, error)
     for name, each in sets.items():
         kept = fits[name].count * (1 - laplace.pruned_share(betas[name], fits[name].tau))
-        assert each.keep == pytest.approx(kept, abs=1)
+        assert each.keep == pytest.approx(kept, abs=2)  # rounded, and what a full layer cannot take
 
 
 def test_laplace_counts_what_is_left_to_prune():

@@ -171,6 +171,44 @@ def test_a_move_ends_drawing_ahead(panel, drawing):
     assert (2.0, "better") not in states  # a neighbour of where the hand has left
 
 
+def test_the_picture_comes_before_its_numbers(panel, drawing):
+    async def session():
+        panel._longest, panel.ahead.rest, panel.ahead.pause = 1, 0.01, 10
+        lines = []
+        for a in (2.0, 3.0):  # the second before the numbers of the first
+            panel.controls["a"].value = a
+            lines.append((drawing.states[-1], panel.line))
+        await asyncio.sleep(0.1)
+        panel.controls["a"].value = 2.0
+        lines.append(panel.line)
+        await asyncio.sleep(0.1)
+        panel.controls["a"].value = 3.0  # known by now
+        return [*lines, panel.line]
+
+    known = asyncio.run(session())
+    assert known == [((2.0, "good"), "…"), ((3.0, "good"), "…"), "…", "3.0 < good"]
+    assert drawing.states == [(1.0, "good"), (2.0, "good"), (3.0, "good")]
+
+
+def test_quick_numbers_come_with_their_picture(panel):
+    async def session():
+        panel.controls["a"].value = 2.0
+        return panel.line
+
+    assert asyncio.run(session()) == "2.0 < good"
+
+
+def test_numbers_that_fail_say_so_under_their_picture(panel):
+    async def session():
+        panel._text, panel._longest, panel.ahead.rest = lambda a, b: 1 / (a - 2), 1, 0.01
+        panel.controls["a"].value = 2.0
+        assert panel.error == ""
+        await asyncio.sleep(0.1)
+
+    asyncio.run(session())
+    assert panel.error == "ZeroDivisionError: float division by zero"
+
+
 def test_only_what_a_hand_moves_is_followed_ahead(panel, drawing):
     looking(panel, lambda: panel.set(a=2.0))  # as a cell of a notebook does
     panel.controls["a"].value = 3.0  # outside an event loop
