@@ -7,10 +7,12 @@ state, nothing to close, and drawing works in any thread. Decorate each drawing 
 
 import base64
 import functools
+import gc
 import io
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ParamSpec
 
@@ -130,6 +132,21 @@ def lightened(figure: Figure) -> Figure:
                 if isinstance(axis.get_major_formatter(), LogFormatterSciNotation):
                     axis.set_major_formatter(FuncFormatter(_power))
     return figure
+
+
+@contextmanager
+def collected_later() -> Iterator[None]:
+    """Python collects garbage afterwards, and the young alone: a figure leaves much of it, and to go through
+    all that torch's modules hold, in the middle of a drawing, takes longer than the drawing.
+    """
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+            gc.collect(1)
 
 
 def _power(value: float, _: int | None = None) -> str:

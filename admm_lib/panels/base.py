@@ -20,7 +20,7 @@ import ipywidgets as widgets
 from matplotlib.figure import Figure
 from traitlets import TraitError
 
-from ..figures.style import CSS_DPI, Picture, lightened, png, show
+from ..figures.style import CSS_DPI, Picture, collected_later, lightened, png, show
 from . import downloads
 from .ahead import Ahead, State, one_move_away
 from .controls import choices, menu, slider
@@ -200,7 +200,8 @@ class Panel:
         while self._pending and self._lock.acquire(blocking=False):
             try:
                 self._pending = False
-                self._render()
+                with collected_later():
+                    self._render()
             finally:
                 self._lock.release()
 
