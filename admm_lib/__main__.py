@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from .commands import measures, of_files, project, runs
+from .commands import compress, measures, of_files, project, runs
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="admm", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for kind in (project, runs, of_files, measures):
+    for kind in (project, runs, compress, of_files, measures):
         kind.add(commands)
     return parser
 

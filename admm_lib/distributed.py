@@ -41,16 +41,16 @@ def fabric(accelerator: str, precision: str) -> Fabric:
 
 
 def shared(
-    batches: Iterable[tuple[Tensor, ...]], fabric: Fabric, seed: int, own: bool = False
+    batches: Iterable[tuple[Tensor, ...]], fabric: Fabric, seed: int, data: object = None
 ) -> Iterator[tuple[float, tuple[Tensor, ...]]]:
     """This process's rows of each batch, and the weight of their mean loss.
 
     The mean over all processes of weight times loss is the mean over the batch, also where its rows do not
-    divide evenly. A batch with fewer rows than processes is trained on by all of them as a whole. With `own`
-    the batches are this process's already. Whatever is random in the model, such as dropout, is drawn by
-    another seed in each process from here on.
+    divide evenly. A batch with fewer rows than processes is trained on by all of them as a whole. Where
+    `data` is a loader whose sampler deals out the examples, the batches are this process's already. Whatever
+    is random in the model, such as dropout, is drawn by another seed in each process from here on.
     """
-    world, rank = fabric.world_size, fabric.global_rank
+    world, rank, own = fabric.world_size, fabric.global_rank, _dealt(data, seed)
     for number, batch in enumerate(batches):
         if number == 0 and rank:
             torch.manual_seed(seed + 1_000_003 * rank)
@@ -62,9 +62,14 @@ def shared(
             yield world * len(mine[0]) / rows, mine
 
 
-def sampled(data: object) -> bool:
-    """Whether a loader has a sampler that deals out the data to the processes by itself."""
-    return isinstance(data, DataLoader) and isinstance(data.sampler, DistributedSampler)
+def _dealt(data: object, epoch: int) -> bool:
+    """Whether a loader has a sampler that deals out the data to the processes by itself; it is told the epoch
+    then, or the order would be the same in each.
+    """
+    dealing = isinstance(data, DataLoader) and isinstance(data.sampler, DistributedSampler)
+    if dealing:
+        data.sampler.set_epoch(epoch)
+    return dealing
 
 
 def same(admm: ADMM, fabric: Fabric) -> ADMM:

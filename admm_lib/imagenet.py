@@ -1,25 +1,30 @@
-"""The analytic solution on torchvision's networks for ImageNet: how long it takes, and in what memory.
+"""torchvision's networks for ImageNet: the shares of their weights that papers keep, and their compression.
 
 Their trained weights are downloaded where that is possible. Where it is not, weights are random: time and
-memory are then as good, and thresholds and steps mean nothing.
+memory are then as good, and accuracies, thresholds and steps mean nothing.
 """
 
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
-from typing import Any
 
 import torch
 from torch import nn
 
-from . import inference, opq, records, times
+from . import claims
 from ._torchvision import torchvision
+from .admm import ADMM
 from .allocation import prunable
-from .data import HOME
+from .constraints import Sparse
+from .evaluation import Batches
+from .schedules import geometric
+from .training import Epoch, fit
 
 NETWORKS = ("alexnet", "vgg16", "resnet50", "mobilenet_v2")
-FOLDER = HOME / "opq"
-RATIO, BITS = 10, 4.0  # of the solution that is timed; others take as long
+PUBLISHED = {  # whose tables give a share for each layer of AlexNet, by arXiv number: the rows' method
+    "1811.01907": "pruning + quantization",
+    "1510.00149": "P+Q",
+}
+RHO = 1.5e-3  # of 1811.01907, for AlexNet
 
 
 def network(name: str) -> tuple[nn.Module, str]:
@@ -36,59 +41,60 @@ def network(name: str) -> tuple[nn.Module, str]:
         return models.get_model(name, weights=None), "random"
 
 
-def measure(name: str, rounds: int = 7) -> dict[str, Any]:
-    """Time and memory of the solution of one network.
+def published(model: nn.Module, work: str = "1811.01907") -> dict[str, Sparse]:
+    """The share of each layer that a paper keeps, as budgets for `model`: five convolutions, three linear.
 
-    `passes`: the median of seconds over those of `weight.sum()` of the same layers, which reads every weight
-    once; `extra_bytes`: how much the most memory in use rises, where the system tells (Linux), or None.
+    keep_i = round(share_i n_i). AlexNet in Caffe, of which the papers speak, has other widths and groups than
+    torchvision's, so that shares are taken over, and not counts. Raises ValueError for a work without such a
+    table, and a network with another number of layers. Sources: 1811.01907, Table 4; 1510.00149, Table 4.
     """
-    model, weights = network(name)
-    layers = list(prunable(model).values())
-    before = _peak(reset=True)
-    solved = opq.solve(model, RATIO, BITS)
-    after = _peak()
-    ways = {
-        "solution": lambda: opq.solve(model, RATIO, BITS),
-        "pass": lambda: [weight.sum() for weight in layers],
-    }
-    spent = inference.seconds(ways, rounds, torch.get_num_threads())
-    ratios = [a / b for a, b in zip(spent["solution"], spent["pass"], strict=True)]
-    return {
-        "network": name,
-        "weights": weights,
-        "count": sum(weight.numel() for weight in layers),
-        "layers": len(solved),
-        "seconds": round(median(spent["solution"]), 5),
-        "pass_seconds": round(median(spent["pass"]), 5),
-        "passes": round(median(ratios), 2),
-        "extra_bytes": None if before is None else max(0, after - before),
-    }
-
-
-def record(rounds: int = 7, report: Callable[[str], None] = lambda line: None) -> Path:
-    """Measure all networks and write data/opq/imagenet.json."""
-    rows = []
-    for name in NETWORKS:
-        rows.append(row := measure(name, rounds))
-        report(
-            f"{name}, {row['weights']} weights: {row['count']:,} weights in {row['layers']} layers solved in "
-            f"{row['seconds']:.3f} s, {row['passes']:.1f} passes"
+    if work not in PUBLISHED:
+        raise ValueError(f"shares by layer were read in {' and '.join(PUBLISHED)}, not in {work!r}")
+    shares = [
+        float(row["kept_percent"]) / 100
+        for row in claims.published("layers")
+        if (row["arxiv"], row["model"], row["method"]) == (work, "AlexNet", PUBLISHED[work])
+        and row["layer"] != "all"
+    ]
+    layers = prunable(model)
+    if len(layers) != len(shares):
+        raise ValueError(
+            f"the paper's table has {len(shares)} layers and the network {len(layers)}: it is for alexnet"
         )
-    found = {"cpu": times.cpu(), "rounds": rounds, "ratio": RATIO, "bits": BITS}
-    return records.write_measured(FOLDER / "imagenet.json", found, rows)
+    return {
+        name: Sparse(keep=round(share * weight.numel()))
+        for (name, weight), share in zip(layers.items(), shares, strict=True)
+    }
 
 
-def read() -> dict[str, Any]:
-    """What `record` wrote. FileNotFoundError, with the command that measures it, where there is none."""
-    return records.read_measured(FOLDER / "imagenet.json", "admm imagenet")
+def compress(
+    model: nn.Module,
+    train: Batches,
+    sets: dict[str, Sparse],
+    *,
+    validate: Batches | None = None,
+    epochs: int = 30,
+    retrain: int = 20,
+    lr: float = 1e-3,
+    rho: float = RHO,
+    folder: Path | None = None,
+    progress: bool | Callable[[Epoch], None] = False,
+    **fabric: str,
+) -> list[Epoch]:
+    """ADMM for `epochs`, with rho growing tenfold, then masked retraining; the history of both.
 
+    SGD with a momentum of 0.9 and weight decay of 1e-4, at `lr` under ADMM, then in one cycle up to it.
+    `folder` keeps the state after each epoch, and the same call on the same network goes on from there.
+    `fabric` are `accelerator` and `precision` of `fit`, whose errors it raises.
+    """
+    common = {"validate": validate, "progress": progress, **fabric}
+    kept = {name: folder and folder / f"{name}.ckpt" for name in ("admm", "retrain")}
 
-def _peak(reset: bool = False) -> int | None:
-    """The most memory that this process had in use since the last reset, in bytes; None where unknown."""
-    try:
-        if reset:
-            Path("/proc/self/clear_refs").write_text("5")
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-    except (OSError, StopIteration):
-        return None
+    def optimizer() -> torch.optim.Optimizer:
+        return torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=1e-4)
+
+    admm = ADMM(model, sets, rho=rho, schedule=geometric(1, 10, max(1, epochs - 1)))
+    history = fit(model, train, epochs, admm=admm, optimizer=optimizer(), resume=kept["admm"], **common)
+    admm.finalize()
+    more = {"seed": epochs, "optimizer": optimizer(), "resume": kept["retrain"]}
+    return history + fit(model, train, retrain, **more, **common)

@@ -126,7 +126,7 @@ def fit(
                 generator = torch.Generator().manual_seed(seed + number)
                 with _random(seed + number, fabric.device):  # a loader's workers draw from it at once
                     batches = stream(train, batch_size, generator, augment, *also)
-                    shares = distributed.shared(batches, fabric, seed + number, distributed.sampled(train))
+                    shares = distributed.shared(batches, fabric, seed + number, train)
                     mean_loss = _epoch(
                         fabric, wrapped, optimizer, scheduler, shares, loss, teacher, admm, stop, number
                     )

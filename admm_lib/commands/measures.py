@@ -10,8 +10,9 @@ def add(commands: argparse._SubParsersAction) -> None:
     times.add_argument("--rounds", type=int, default=15, help="of each measurement (default: %(default)s)")
     times.set_defaults(command=_times)
 
-    imagenet = commands.add_parser("imagenet", help="time OPQ's solution on torchvision's networks")
+    imagenet = commands.add_parser("imagenet", help="time OPQ's solution, or ADMM, on torchvision's networks")
     imagenet.add_argument("--rounds", type=int, default=7, help="default: %(default)s")
+    imagenet.add_argument("--admm", action="store_true", help="what ADMM costs beside training (15 minutes)")
     imagenet.set_defaults(command=_imagenet)
 
     general = commands.add_parser("generalization", help="robustness and transfer of records, recorded")
@@ -32,9 +33,10 @@ def _times(options: argparse.Namespace) -> int:
 
 
 def _imagenet(options: argparse.Namespace) -> int:
-    from .. import imagenet
+    from .. import imagenet_cost
 
-    print(imagenet.record(options.rounds, report=print))
+    record = imagenet_cost.record_admm if options.admm else imagenet_cost.record
+    print(record(options.rounds, report=print))
     return 0
 
 

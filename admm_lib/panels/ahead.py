@@ -1,4 +1,4 @@
-"""While a reader looks at a picture: first its numbers, then the pictures that are one move away."""
+"""While a reader looks at a picture: first its numbers, then the pictures that are a few moves away."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,6 +10,7 @@ State = dict[str, Any]
 Step = Callable[[], None]
 REST = 0.15  # seconds without a move after which slow numbers are worked out
 PAUSE = 0.4  # seconds without a move after which drawing ahead begins: a hand on its way is not slowed
+FAR = 3  # moves along one control
 BREATH = 0.02  # seconds between two states, in which a move is noticed
 
 
@@ -62,11 +63,14 @@ class Ahead:
                 self._next = loop.call_later(BREATH, self._step, loop, left[1:])
 
 
-def one_move_away(state: State, options: Mapping[str, Sequence[Any]], moved: str | None) -> Iterator[State]:
-    """The states in which one control stands one place further or back: first the control just `moved`."""
-    for name in sorted(options, key=lambda name: name != moved):
-        places = list(options[name])
-        here = places.index(state[name])
-        for place in (here + 1, here - 1):
-            if 0 <= place < len(places):
-                yield {**state, name: places[place]}
+def few_moves_away(state: State, options: Mapping[str, Sequence[Any]], moved: str | None) -> Iterator[State]:
+    """The states in which one control stands up to `FAR` places further or back: near ones first, and of
+    these first those of the control just `moved`.
+    """
+    for distance in range(1, FAR + 1):
+        for name in sorted(options, key=lambda name: name != moved):
+            places = list(options[name])
+            here = places.index(state[name])
+            for place in (here + distance, here - distance):
+                if 0 <= place < len(places):
+                    yield {**state, name: places[place]}

@@ -22,7 +22,7 @@ from traitlets import TraitError
 
 from ..figures.style import CSS_DPI, Picture, collected_later, lightened, png, show
 from . import downloads
-from .ahead import Ahead, State, one_move_away
+from .ahead import Ahead, State, few_moves_away
 from .controls import choices, menu, slider
 from .page import COPY, ON_THE_PAGE
 from .worker import Worker
@@ -184,7 +184,7 @@ class Panel:
         options = {name: choices(control) for name, control in listed.items()}
         last = next((name for name, control in listed.items() if control is moved), None)
         first = self.refresh_line if self._line.value == COUNTING else None
-        self.ahead.start(list(one_move_away(self.state, options, last)), first)
+        self.ahead.start(list(few_moves_away(self.state, options, last)), first)
 
     def refresh_line(self) -> None:
         """Work out the line under the picture, where that came first."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from admm_lib import imagenet
+from admm_lib import imagenet, imagenet_cost
 from admm_lib.__main__ import main
 
 
@@ -29,7 +29,7 @@ def no_way_out(monkeypatch):
 
 @pytest.mark.usefixtures("no_way_out")
 def test_a_row_says_what_was_solved_and_on_which_weights():
-    row = imagenet.measure("alexnet", rounds=3)
+    row = imagenet_cost.opq_cost("alexnet", rounds=3)
     assert (row["network"], row["weights"]) == ("alexnet", "random")
     assert (row["count"], row["layers"]) == (1_005_000, 2)
     assert row["seconds"] > 0 < row["pass_seconds"]
@@ -52,12 +52,12 @@ def test_trained_weights_are_taken_where_they_can_be_had(monkeypatch):
 
 @pytest.mark.usefixtures("no_way_out")
 def test_what_is_recorded_is_read(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(imagenet, "FOLDER", tmp_path / "opq")
+    monkeypatch.setattr(imagenet_cost, "OPQ", tmp_path / "opq" / "imagenet.json")
     with pytest.raises(FileNotFoundError, match="measure it with `admm imagenet`"):
-        imagenet.read()
+        imagenet_cost.read()
     assert main(["imagenet", "--rounds", "2"]) == 0
     assert "vgg16, random weights: 1,005,000 weights in 2 layers" in capsys.readouterr().out
-    found = imagenet.read()
+    found = imagenet_cost.read()
     assert [row["network"] for row in found["rows"]] == list(imagenet.NETWORKS)
     assert found["rounds"] == 2
 

@@ -139,18 +139,22 @@ def looking(panel, move):
 def test_while_the_reader_looks_the_next_pictures_are_drawn(panel, drawing):
     looking(panel, lambda: setattr(panel.controls["a"], "value", 2.0))
     # First along the control that was moved; where it came from is known.
-    assert drawing.states == [(1.0, "good"), (2.0, "good"), (3.0, "good"), (2.0, "better")]
+    near = [(1.0, "good"), (2.0, "good"), (3.0, "good"), (2.0, "better")]
+    assert drawing.states == [*near, (4.0, "good"), (2.0, "fail")]
     assert panel.line == "2.0 < good"
     panel.set(b="better")
     assert panel.line == "2.0 < better"
-    assert len(drawing.states) == 4
+    assert len(drawing.states) == 6
     looking(panel, panel.buttons["More"].click)
-    assert drawing.states[4:] == [(3.0, "better"), (4.0, "better"), (3.0, "fail"), (3.0, "good")]
+    assert drawing.states[6:] == [
+        (3.0, "better"), (4.0, "better"), (3.0, "fail"), (3.0, "good"), (1.0, "better")
+    ]  # fmt: skip
 
 
 def test_what_fails_ahead_waits_for_its_turn(panel, drawing):
     looking(panel, lambda: setattr(panel.controls["b"], "value", "better"))
-    assert drawing.states[2:] == [(1.0, "fail"), (2.0, "better")]  # and goes on behind it
+    # And goes on behind it.
+    assert drawing.states[2:] == [(1.0, "fail"), (2.0, "better"), (3.0, "better"), (4.0, "better")]
     assert panel.error == ""
     panel.controls["b"].value = "fail"
     assert "wrong" in panel.error

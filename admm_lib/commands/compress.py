@@ -1,0 +1,94 @@
+"""compress: a network on a folder of images, by one process or, under torchrun, by several."""
+
+import argparse
+import os
+from pathlib import Path
+
+from .values import examples
+
+EXAMPLES = """
+  admm compress /data/imagenet --network alexnet --paper 1811.01907 --out alexnet.admm
+  admm compress photos --network resnet50 --ratio 8 --epochs 10 --retrain 10 --batch-size 64 --out mine.admm
+  admm compress photos --network mynet:MyNet --size 64 --ratio 10 --out mine.admm
+  torchrun --standalone --nproc-per-node 8 -m admm_lib compress /data/imagenet --network alexnet \\
+      --paper 1811.01907 --precision bf16-mixed --batch-size 1024 --lr 0.004 --out alexnet.admm
+"""
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    """compress."""
+    one = commands.add_parser("compress", help="prune a network on a folder of images, as ImageNet, by ADMM",
+                              **examples(EXAMPLES))  # fmt: skip
+    one.add_argument("folder", type=Path, help="with train/CLASS/IMAGE and val/CLASS/IMAGE")
+    one.add_argument("--network", required=True, metavar="NAME",
+                     help="alexnet, vgg16, resnet50 or mobilenet_v2, with torchvision's trained weights "
+                          "where they can be had; or your own, MODULE:CALLABLE")  # fmt: skip
+    budget = one.add_mutually_exclusive_group(required=True)
+    budget.add_argument("--paper", metavar="ARXIV", help="the shares of each layer of AlexNet that a paper "
+                        "keeps: 1811.01907 or 1510.00149")  # fmt: skip
+    budget.add_argument("--ratio", type=float,
+                        help="of all weights over nonzero ones, as `suggest` divides it")  # fmt: skip
+    one.add_argument("--out", type=Path, required=True, metavar="FILE",
+                     help="the .admm file to write; beside it FILE.state keeps each epoch, from where a "
+                          "killed call goes on")  # fmt: skip
+    for name, kind, default, told in (
+        ("epochs", int, 30, "of ADMM"),
+        ("retrain", int, 20, "epochs of retraining what is left"),
+        ("lr", float, 1e-3, "the learning rate of SGD"),
+        ("rho", float, 1.5e-3, "ADMM's penalty at first; it grows tenfold"),
+        ("batch-size", int, 256, "images a step, of all processes together"),
+        ("workers", int, None, "processes that read images, for each that trains; default: a core each"),
+        ("size", int, 224, "pixels of an image's side"),
+    ):
+        more = "" if default is None else f" (default: {default:g})"
+        one.add_argument(f"--{name}", type=kind, default=default, help=told + more)
+    one.add_argument("--precision", default="32-true", help="or bf16-mixed")
+    one.add_argument("--accelerator", default="auto", help="auto (default), cpu, cuda, ...")
+    one.set_defaults(command=_compress)
+
+
+def _compress(options: argparse.Namespace) -> int:
+    from .. import allocation, codec, image_folder, imagenet, storage
+    from ..evaluation import evaluate
+    from ..inspection import named
+    from ..parametrizations import bake
+    from ..training import training_device
+
+    if not options.out.parent.is_dir():
+        raise FileNotFoundError(f"the folder {options.out.parent} does not exist: create it first")
+    images = image_folder.loaders(options.folder, options.batch_size, options.workers, options.size)
+    own = ":" in options.network
+    model, weights = (named(options.network), "its") if own else imagenet.network(options.network)
+    if options.paper:
+        sets = imagenet.published(model, options.paper)
+    else:
+        sets = allocation.suggest(model, options.ratio)
+    outputs = len(list(allocation.prunable(model).values())[-1])
+    if outputs < len(images.classes):
+        raise ValueError(f"{options.network} has {outputs} outputs for {len(images.classes)} classes")
+    model.to(training_device(options.accelerator))
+    first = int(os.environ.get("RANK", "0")) == 0
+    if first:
+        right = evaluate(model, images.val).accuracy
+        print(f"{options.network} with {weights} weights: {right:.2f}% of val right", flush=True)
+    state = Path(f"{options.out}.state")
+    state.mkdir(exist_ok=True)
+    imagenet.compress(
+        model, images.train, sets, validate=images.val, epochs=options.epochs, retrain=options.retrain,
+        lr=options.lr, rho=options.rho, folder=state, progress=_told,
+        accelerator=options.accelerator, precision=options.precision,
+    )  # fmt: skip
+    if first:
+        model = bake(model.cpu())
+        codec.save(model, options.out)
+        ladder = storage.ladder(model)
+        print(
+            f"{evaluate(model, images.val).accuracy:.2f}% of val right with {ladder.nonzero_weights:,} of "
+            f"{ladder.weights:,} weights, {options.out.stat().st_size:,} bytes: {options.out}"
+        )
+    return 0
+
+
+def _told(epoch: object) -> None:
+    print(f"epoch {epoch.number}: loss {epoch.loss:.4f}, {epoch.val_accuracy:.2f}% of val right, "
+          f"{epoch.seconds:.0f} s", flush=True)  # fmt: skip

@@ -1,0 +1,80 @@
+"""Folders of images, one folder for each class, read and cut out by worker processes: ImageNet, or your own.
+
+`loaders(folder)` gives what `fit` and `evaluate` take. Started by `torchrun` or `fabric run`, each process
+reads its own share of the training images, and all of the validation images.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader, DistributedSampler
+
+from ._torchvision import torchvision
+from .data import DataError
+from .distributed import launched
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as torchvision's networks expect
+MARGIN = 256 / 224  # of the shorter side of a validation image, before the middle is cut out
+
+
+@dataclass(frozen=True)
+class Loaders:
+    """Training and validation batches, and the classes in the order of their labels."""
+
+    train: DataLoader
+    val: DataLoader
+    classes: tuple[str, ...]
+
+
+def loaders(
+    folder: str | Path, batch_size: int = 256, workers: int | None = None, size: int = 224, seed: int = 0
+) -> Loaders:
+    """Batches of (N, 3, size, size), normalised as torchvision's trained networks expect.
+
+    `folder` holds `train` and `val`, and each of these a folder of images for every class. Training images
+    are cut at random and mirrored, of the others the middle is taken. `batch_size` is that of all processes
+    together; `workers` read for each process, by default one for each of its cores, up to 16. Raises
+    DataError, naming the folder, where one is missing or empty, or where `val` has a class that `train` has
+    not; ValueError for a batch size below the number of processes, and a size or workers below 0.
+    """
+    world = launched()
+    if batch_size < world or size < 1 or (workers is not None and workers < 0):
+        raise ValueError(
+            f"batch_size is {world} or more, one for each process, size 1 or more and workers 0 or more, "
+            f"but they are {batch_size}, {size} and {workers}"
+        )
+    if workers is None:
+        workers = min(16, max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    train, val = (_images(Path(folder) / part, size, part == "train") for part in ("train", "val"))
+    if odd := sorted(set(val.classes) ^ set(train.classes)):
+        raise DataError(f"train and val in {folder} have other classes, such as {odd[0]}: make them agree")
+    common = {
+        "num_workers": workers, "pin_memory": torch.cuda.is_available(), "persistent_workers": workers > 0
+    }  # fmt: skip
+    own, sampler = batch_size, None
+    if world > 1:
+        rank = int(os.environ["RANK"])
+        own, sampler = batch_size // world, DistributedSampler(train, world, rank, seed=seed)
+    return Loaders(
+        DataLoader(train, own, shuffle=sampler is None, sampler=sampler, drop_last=True, **common),
+        DataLoader(val, own, **common),
+        tuple(train.classes),
+    )
+
+
+def _images(folder: Path, size: int, moved: bool) -> torch.utils.data.Dataset:
+    parts = torchvision()
+    to = parts.transforms
+    steps = (
+        [to.RandomResizedCrop(size), to.RandomHorizontalFlip()]
+        if moved
+        else [to.Resize(round(size * MARGIN)), to.CenterCrop(size)]
+    )
+    whole = to.Compose([*steps, to.ToTensor(), to.Normalize(MEAN, STD)])
+    try:
+        return parts.datasets.ImageFolder(folder, whole)
+    except FileNotFoundError as error:
+        where = f"{folder}: it needs a folder of images for each class"
+        raise DataError(f"cannot read {where} ({' '.join(str(error).split())[:200]})") from None

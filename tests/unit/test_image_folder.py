@@ -1,0 +1,156 @@
+"""Folders of images as batches, and networks compressed on them from the command line."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import admm_lib as al
+from admm_lib import allocation, claims, data, image_folder, imagenet
+from admm_lib.__main__ import main
+
+MINE = '''
+from torch import nn
+
+def network():
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 5, stride=2), nn.ReLU(), nn.Flatten(),
+        nn.Linear(6 * 6 * 6, 16), nn.ReLU(), nn.Linear(16, 3),
+    )
+'''
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Pictures of three digits, 16 pixels wide: 20 of each to train on and 6 others."""
+    digits = data.load("digits")
+    for part, split, count in (("train", digits.train, 20), ("val", digits.val, 6)):
+        for label in (0, 1, 2):
+            place = tmp_path / "images" / part / str(label)
+            place.mkdir(parents=True)
+            for number, image in enumerate(split.inputs[split.targets == label][:count]):
+                grey = ((image[0] * data.STD + data.MEAN) * 255).clamp(0, 255).byte().numpy()
+                Image.fromarray(np.stack([grey] * 3, -1)).resize((16, 16)).save(place / f"{number}.png")
+    return tmp_path / "images"
+
+
+def test_training_images_are_cut_at_random_and_the_others_are_not(folder):
+    made = image_folder.loaders(folder, batch_size=8, workers=0, size=16)
+    assert made.classes == ("0", "1", "2")
+    assert (len(made.train), len(made.val)) == (60 // 8, 3)  # what is left of an epoch is left out
+    (images, labels), (again, _) = next(iter(made.val)), next(iter(made.val))
+    assert images.shape == (8, 3, 16, 16)
+    assert labels.tolist() == [0] * 6 + [1] * 2
+    assert torch.equal(images, again)
+    mean, std = (torch.tensor(each).reshape(3, 1, 1) for each in (image_folder.MEAN, image_folder.STD))
+    assert ((images * std + mean).min() > -1e-3) & ((images * std + mean).max() < 1 + 1e-3)
+    torch.manual_seed(0)
+    moved = next(iter(made.train))[0]
+    assert not torch.equal(moved, next(iter(made.train))[0])
+    torch.manual_seed(0)
+    assert torch.equal(moved, next(iter(made.train))[0])
+
+
+def test_worker_processes_give_the_same_images(folder):
+    alone, two = (image_folder.loaders(folder, 8, workers=n, size=16).val for n in (0, 2))
+    for one, other in zip(alone, two, strict=True):
+        assert torch.equal(one[0], other[0])
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda at: (at / "val").rename(at / "other"), "val: it needs a folder of images for each class"),
+        (lambda at: (at / "val" / "0").rename(at / "val" / "x"), "other classes, such as 0"),
+        (lambda at: [each.unlink() for each in (at / "train" / "1").iterdir()], "train: it needs"),
+    ],
+)
+def test_a_folder_that_is_not_in_order_says_so(folder, damage, told):
+    damage(folder)
+    with pytest.raises(al.data.DataError, match=told):
+        image_folder.loaders(folder, 8, workers=0)
+
+
+@pytest.mark.parametrize("arguments", [{"batch_size": 0}, {"workers": -1}, {"size": 0}])
+def test_numbers_that_make_no_batches_are_refused(folder, arguments):
+    with pytest.raises(ValueError, match="batch_size is 1 or more"):
+        image_folder.loaders(folder, **arguments)
+
+
+def test_the_shares_of_a_paper_are_taken_over():
+    with torch.device("meta"):
+        widths = (64 * 3 * 121, 192 * 64 * 25, 384 * 192 * 9, 256 * 384 * 9, 256 * 256 * 9)
+        alexnet = nn.Sequential(*(nn.Linear(each, 1) for each in widths),
+                                nn.Linear(9216, 4096), nn.Linear(4096, 4096), nn.Linear(4096, 1000))
+    sets = imagenet.published(alexnet)
+    kept = [each.keep / weight.numel() for each, weight in zip(
+        sets.values(), allocation.prunable(alexnet).values(), strict=True)]
+    assert kept == pytest.approx([0.81, 0.2, 0.19, 0.2, 0.2, 0.02, 0.054, 0.08], abs=1e-4)
+    deep = imagenet.published(alexnet, "1510.00149")
+    assert deep["7.weight"].keep == 0.25 * 4_096_000
+    # What the paper counts is in its table as well: these shares of its own layers make its sum.
+    rows = [r for r in claims.published("layers") if r["arxiv"] == "1811.01907" and r["model"] == "AlexNet"]
+    assert sum(int(r["nonzero_weights"]) for r in rows if r["layer"] != "all") == 2_468_900
+    with pytest.raises(ValueError, match=r"1811.01907 and 1510.00149, not in '1903"):
+        imagenet.published(alexnet, "1903.09769")
+    with pytest.raises(ValueError, match="8 layers and the network 1: it is for alexnet"):
+        imagenet.published(nn.Linear(2, 2))
+
+
+def words(folder, out, *more):
+    return ["compress", str(folder), "--network", "mine:network", "--size", "16", "--ratio", "5",
+            "--out", str(out), "--epochs", "2", "--retrain", "1", "--batch-size", "10", "--workers", "0",
+            "--lr", "0.02", "--accelerator", "cpu", *more]  # fmt: skip
+
+
+def test_a_network_of_ones_own_is_compressed_on_a_folder(folder, tmp_path, monkeypatch, capsys):
+    (tmp_path / "mine.py").write_text(MINE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    torch.manual_seed(0)
+    assert main(words(folder, tmp_path / "out.admm")) == 0
+    said = capsys.readouterr().out
+    assert said.count("epoch ") == 3
+    import mine
+
+    model = al.load(tmp_path / "out.admm", model=mine.network())
+    ladder = al.storage.ladder(model)
+    assert ladder.nonzero_weights <= ladder.weights / 5
+    assert f"{ladder.nonzero_weights:,} of {ladder.weights:,} weights" in said
+    # Started again from the same network, everything is there already.
+    torch.manual_seed(0)
+    before = (tmp_path / "out.admm").read_bytes()
+    assert main(words(folder, tmp_path / "out.admm")) == 0
+    assert "epoch " not in capsys.readouterr().out
+    assert (tmp_path / "out.admm").read_bytes() == before
+
+
+def test_what_cannot_be_compressed_is_said_before_any_work(folder, tmp_path, monkeypatch, capsys):
+    (tmp_path / "mine.py").write_text(MINE.replace("nn.Linear(16, 3)", "nn.Linear(16, 2)"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    assert main(words(folder, tmp_path / "out.admm")) == 2
+    assert "2 outputs for 3 classes" in capsys.readouterr().err
+    assert main(words(folder, tmp_path / "nowhere" / "out.admm")) == 2
+    assert "create it first" in capsys.readouterr().err
+
+
+@pytest.mark.full
+def test_two_processes_share_the_images_and_write_one_file(folder, tmp_path):
+    (tmp_path / "mine.py").write_text(MINE)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(data.HOME.parent)}
+    found = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+         "-m", "admm_lib", *words(folder, tmp_path / "out.admm")],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.count("epoch ") == 3
+    assert (tmp_path / "out.admm").exists()
