@@ -5,7 +5,8 @@
 #   make site       the executed notebooks as pages to read without a network, in build/site/
 #   make test       the tests a change must pass;  make test-full: these and the slow ones
 #   make bench      times beside those of peers, and of panels in a browser;
-#                   make bench-files: bytes beside those of other codes;  make bench-growth: time and memory
+#                   make bench-files: bytes beside those of other codes;  make bench-growth: time and memory;
+#                   make bench-processes: two processes beside one
 #   make setup      only install
 #
 # PYTHON=python3.12        another interpreter (3.11 or newer)
@@ -28,7 +29,7 @@ ROOT    := $(if $(filter 0,$(shell id -u)),--allow-root)
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run lab site test test-rest test-full bench bench-files bench-growth records records-reencode table notebooks lint clean
+.PHONY: help setup run lab site test test-rest test-full bench bench-files bench-growth bench-processes records records-reencode table notebooks lint clean
 
 help:
 	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
@@ -70,6 +71,9 @@ bench: $(STAMP)
 
 bench-growth: $(STAMP)
 	$(BIN)/python tests/benchmarks/growth.py $(ARGS)
+
+bench-processes: $(STAMP)
+	$(BIN)/python tests/benchmarks/processes.py $(ARGS)
 
 # Bytes instead of times: whole files beside those of other codes. Makes an environment for nncodec in build/.
 bench-files: $(STAMP)

@@ -1,7 +1,6 @@
 """Figures of notebook 09."""
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -12,11 +11,13 @@ from .style import BLUE, FAINT, GREEN, GREY, INK, ORANGE, PINK, RED, SKY, new_fi
 NETWORKS = {  # colour and marker of each
     "alexnet": (BLUE, "o"), "vgg16": (ORANGE, "s"), "resnet50": (GREEN, "^"), "mobilenet_v2": (PINK, "D"),
 }  # fmt: skip
-SPENT = {  # colour and hatch of what time is spent on, and of what stands in memory
-    "forward and backward": (FAINT, ""), "optimizer": (GREY, "//"), "penalty's gradient": (ORANGE, ""),
-    "Z- and U-updates": (RED, "xx"), "weights": (FAINT, ""), "gradients": (FAINT, ".."),
-    "momentum": (GREY, "//"), "Z and U": (BLUE, ""), "U - Z, for the gradient": (SKY, "\\\\"),
-    "while updating": (RED, "xx"),
+SPENT = {  # colour and marker of what time is spent on
+    "forward and backward": (GREY, "s"), "optimizer": (INK, "v"), "penalty's gradient": (ORANGE, "^"),
+    "Z- and U-updates": (RED, "o"),
+}  # fmt: skip
+HELD = {  # colour and hatch of what stands in memory
+    "weights": (FAINT, ""), "gradients": (FAINT, ".."), "momentum": (GREY, "//"), "Z and U": (BLUE, ""),
+    "U - Z, for the gradient": (SKY, "\\\\"), "while updating": (RED, "xx"),
 }  # fmt: skip
 GB = 1e9
 
@@ -44,34 +45,36 @@ def updates(panes: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]]) -> F
 
 @styled
 def cost(networks: Mapping[str, tuple[Mapping[str, float], Mapping[str, float]]], title: str) -> Figure:
-    """What an epoch's seconds are spent on, in percent, and bytes in memory: two bars for each network."""
-    figure = new_figure(7.5, 1.6 + 0.42 * len(networks), layout=None)
-    figure.subplots_adjust(left=0.12, right=0.985, top=0.9, bottom=0.5 - 0.05 * len(networks), wspace=0.1)
+    """What an epoch's seconds are spent on, marks on a logarithmic axis, and bytes in memory, as a bar: a row
+    for each network.
+    """
+    height = 1.75 + 0.36 * len(networks)
+    figure = new_figure(7.5, height, layout=None)
+    figure.subplots_adjust(left=0.125, right=0.985, top=1 - 0.3 / height, bottom=1.3 / height, wspace=0.1)
     time, memory = figure.subplots(1, 2, sharey=True)
     for place, (seconds, held) in enumerate(networks.values()):
-        whole = sum(seconds.values())
-        _stacked(time, place, {name: 100 * each / whole for name, each in seconds.items()})
-        _stacked(memory, place, {name: each / GB for name, each in held.items()})
-    for axes in (time, memory):
-        axes.set_ylim(len(networks) - 0.5, -0.5)
+        left = 0.0
+        for name, each in seconds.items():
+            colour, marker = SPENT[name]
+            time.plot(each, place, marker, color=colour, ms=8, label=name, ls="")
+        for name, each in held.items():
+            colour, hatch = HELD[name]
+            memory.barh(place, each / GB, 0.7, left, color=colour, hatch=hatch, edgecolor="white", lw=0.5,
+                        label=name)  # fmt: skip
+            left += each / GB
+    time.set_yticks(range(len(networks)), list(networks))
+    time.set(title=title, xlabel="seconds of an epoch", xscale="log", xlim=(0.03, 2e7))
+    time.set_ylim(len(networks) - 0.5, -0.5)
+    time.grid(visible=True, axis="y")
+    memory.set(title="in memory, without activations", xlabel="gigabytes")
+    for axes, at in ((time, 0.125), (memory, 0.57)):
         handles, labels = axes.get_legend_handles_labels()
         unique = dict(zip(labels, handles, strict=True))
-        axes.legend(
-            unique.values(), unique, loc="upper center", bbox_to_anchor=(0.5, -0.62 / len(networks) - 0.2),
-            ncols=2, handlelength=1.4, columnspacing=1,
+        figure.legend(
+            unique.values(), unique, loc="lower left", bbox_to_anchor=(at, 0), ncols=2, handlelength=1.4,
+            columnspacing=1, borderaxespad=0.2,
         )  # fmt: skip
-    time.set_yticks(range(len(networks)), list(networks))
-    time.set(title=title, xlabel="share of an epoch (%)", xlim=(0, 100))
-    memory.set(title="in memory, without activations", xlabel="gigabytes")
     return figure
-
-
-def _stacked(axes: object, place: int, parts: Mapping[str, float]) -> None:
-    left = 0.0
-    for name, width in parts.items():
-        colour, hatch = SPENT[name]
-        axes.barh(place, width, 0.7, left, color=colour, hatch=hatch, edgecolor="white", lw=0.5, label=name)
-        left += width
 
 
 @styled
@@ -104,13 +107,6 @@ def losses(found: Mapping[str, Interval], allowed: Mapping[str, float]) -> Figur
         if name in allowed:
             axes.plot(allowed[name], place, "|", color=INK, ms=14, mew=2)
     axes.set_yticks(range(len(found)), list(found))
-    axes.set(ylim=(len(found) - 0.5, -0.5), xlabel="test accuracy minus dense, points; bar: a paper's")
+    axes.set(ylim=(len(found) - 0.5, -0.5), xlabel="test accuracy minus dense, points (black: a paper's)")
     return figure
 
-
-def linear(points: Sequence[tuple[int, float]]) -> float:
-    """How far seconds are from proportional to weights among layers of a million and more: the largest ratio
-    of seconds per weight of a layer to that of the next smaller one.
-    """
-    ordered = [seconds / weights for weights, seconds in sorted(points) if weights >= 1_000_000]
-    return max((b / a for a, b in pairwise(ordered)), default=1.0)

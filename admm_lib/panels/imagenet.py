@@ -46,8 +46,8 @@ def cost_panel(measured: Mapping[str, dict[str, Any]]) -> Panel:
             "updates": slider("updates an epoch", UPDATES, 1),
         },
         draw,
-        alt="Two stacked bars of a network: what the seconds of an epoch of ImageNet are spent on, nearly "
-        "all of them forward and backward, and what stands in memory beside the weights.",
+        alt="A row for a network: marks for what the seconds of an epoch of ImageNet are spent on, most of "
+        "them forward and backward, and a bar of what stands in memory beside the weights.",
         text=text,
         code=_code,
     )

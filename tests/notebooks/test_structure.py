@@ -16,7 +16,7 @@ PATHS = sorted(notebooks.HOME.glob("*.ipynb"))
 OUTPUT_NOT_COMPARED = {
     "00_quickstart": 7, "02_one_shot_pruning": 4, "03_progressive_pruning": 3,
     "04_clustering_initialization": 5, "05_joint_compression": 5, "06_structured_vs_nonstructured": 3,
-    "07_opq_allocation": 6, "08_binarization": 4,
+    "07_opq_allocation": 6, "08_binarization": 4, "09_imagenet_scale": 1,
 }  # fmt: skip
 MACHINE = re.compile(
     r"(?<![\w.:/])/(?:home|root|tmp|Users|mnt|opt|usr|var|private)/|[A-Z]:\\\\|\b0x[0-9a-f]{6,}\b|"

@@ -29,6 +29,8 @@ RUN_BY = {
     "admm export data/models/lenet5-file-1551-seed110.admm --onnx lenet5.onnx": "below",
     "admm run data/recipes/lenet5-71x.yaml --profile smoke": "below",
     "admm sweep data/recipes/lenet5-71x.yaml --profile smoke --set admm.rho=0.001,0.003 --jobs 2": "below",
+    "admm compress photos --network resnet50 --ratio 8 --out photos.admm": "tests/unit/test_image_folder.py, "
+    "with a smaller network",
     "python -m admm_lib": "tests/unit/test_command_line.py",
     "admm COMMAND --help": "tests/unit/test_command_line.py, for each command",
 }
