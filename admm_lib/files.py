@@ -1,11 +1,13 @@
-"""Files that are there as a whole or not at all, and where they may wait."""
+"""Files that are there as a whole or not at all, where they may wait, and what YAML files say."""
 
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+import yaml
 
 
 @contextmanager
@@ -30,3 +32,23 @@ def replaced(path: Path) -> Iterator[BinaryIO]:
 def cache_folder() -> Path:
     """Where what takes long waits to be used again: $ADMM_CACHE, or the user's cache folder."""
     return Path(os.environ.get("ADMM_CACHE") or Path.home() / ".cache" / "admm_lib")
+
+
+def read_yaml(path: Path) -> Any:
+    """What a YAML file of this project says. FileNotFoundError, or ValueError naming the file, unless it is
+    plain: values, lists and mappings, all written out, so that what is read is no larger than the file.
+    """
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), _WrittenOut)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: bytes, or a date in month 99
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"{path.name} is not YAML of values, lists and mappings: {reason}") from None
+
+
+class _WrittenOut(yaml.SafeLoader):
+    """A few lines that name each other would be billions of items: nothing is repeated by its name here."""
+
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError(f"*{self.peek_event().anchor} is said elsewhere: write it out")
+        return super().compose_node(parent, index)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import data, files, models, pipelines, recipes, records, stages
+from . import data, files, models, pipelines, recipe_stages, recipes, records
 from .data import Data, Split
 from .evaluation import evaluate, in_eval_mode
 from .records import Interval, interval
@@ -107,7 +107,7 @@ def _networks(
     Raises ValueError where the dense network is not the one that the records began with.
     """
     runner = Runner(recipe["model"], seed, images, report, files.cache_folder())
-    found = {"dense": runner.go_on([], stages.dense(recipe))[0].network}
+    found = {"dense": runner.go_on([], recipe_stages.dense(recipe))[0].network}
     right = evaluate(found["dense"], images.test).accuracy
     for kind, name in names.items():
         record = records.read(name)

@@ -8,16 +8,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from . import codec, data, files, models, recipes, records, stages, storage
+from . import codec, data, files, models, recipe_stages, recipes, records, storage
 from .distributed import launched
 from .evaluation import evaluate
 from .low_rank import factored
 from .names import resolve
 from .quantization import Levels
+from .recipe_stages import Done, Stage
 from .recipes import Recipe
 from .shrink import pack, runs_in_turn
 from .shrink_graph import clear_unread
-from .stages import Done, Report, Runner
+from .stages import Report, Runner
 from .training import training_device
 
 WORTHWHILE = 0.01  # of a file's bytes, or else it stays as it is
@@ -215,8 +216,8 @@ def train(
     """The finished stages, from the dense network to the last step's, and what a tree search tried."""
     folder = home / "cache" if home else files.cache_folder()
     runner = Runner(recipe["model"], seed, images, report, folder)
-    path = runner.go_on([], stages.dense(recipe))
-    steps = [stages.of_step(recipe, step) for step in recipes.steps(recipe)]
+    path = runner.go_on([], recipe_stages.dense(recipe))
+    steps = [recipe_stages.of_step(recipe, step) for step in recipes.steps(recipe)]
     if "search" in recipe:
         return _searched(runner, path, steps, recipe["search"]["width"])
     for step in steps:
@@ -225,7 +226,7 @@ def train(
 
 
 def _searched(
-    runner: Runner, dense: list[Done], steps: list[list[stages.Stage]], width: int
+    runner: Runner, dense: list[Done], steps: list[list[Stage]], width: int
 ) -> tuple[list[Done], list[dict[str, Any]]]:
     """Tree search over partial models: the best child of the last step, and every child that was tried.
 

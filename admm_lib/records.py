@@ -100,9 +100,9 @@ def read(name: str, folder: Path | None = None) -> dict[str, Any]:
     if not path.exists():
         raise FileNotFoundError(f"no record {name!r}: there are {', '.join(names(folder)) or 'none yet'}")
     try:
-        record = json.loads(path.read_text())
-        missing = {"name", "model", "track", "dataset", "recipe", "runs", "summary"} - set(record)
-    except (json.JSONDecodeError, TypeError) as error:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        missing = {"name", "model", "track", "dataset", "recipe", "runs", "summary"} - record.keys()
+    except (ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is not a record ({error}): restore it from version control") from None
     if missing:
         raise ValueError(f"{path} lacks {', '.join(sorted(missing))}: restore it from version control")

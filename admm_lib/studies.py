@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import nn
 
-from . import codec, data, files, models, pipelines, recipes, records, stages
+from . import codec, data, files, models, pipelines, recipe_stages, recipes, records
 from .allocation import prunable
 from .evaluation import evaluate
 from .names import resolve
@@ -45,10 +44,10 @@ def read(path: str | Path) -> Study:
     """
     path = Path(path)
     try:
-        study = yaml.safe_load(path.read_text())
+        study = files.read_yaml(path)
         for problem in _problems(study, path.stem):
             raise ValueError(problem)
-    except (yaml.YAMLError, TypeError, KeyError, ValueError) as error:
+    except (TypeError, KeyError, ValueError) as error:
         raise ValueError(f"{path.name}: {' '.join(str(error).split())}") from None
     return study
 
@@ -195,7 +194,7 @@ def _start(study: Study, recipe: recipes.Recipe, seed: int, images: data.Data, r
             raise ValueError(f"the record {study['base']} has no seed {seed} yet: run that recipe first")
         return codec.load(data.HOME.parent / found[0])
     runner = Runner(recipe["model"], seed, images, report, files.cache_folder())
-    return runner.go_on([], stages.dense(recipe))[0].network
+    return runner.go_on([], recipe_stages.dense(recipe))[0].network
 
 
 def _scored(

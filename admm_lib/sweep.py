@@ -105,8 +105,11 @@ def results(kept: Path) -> list[Row]:
     if not kept.exists():
         return []
     try:
-        return [json.loads(line) for line in kept.read_text().splitlines()]
-    except json.JSONDecodeError as error:
+        rows = [json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()]
+        for row in rows:
+            _key(row)
+        return rows
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"{kept} is damaged ({error}): move it away to start the sweep anew") from None
 
 

@@ -5,7 +5,7 @@ from itertools import cycle
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from ..records import Interval
 from .style import BLUE, COLORS, FAINT, GREEN, GREY, INK, LINES, MARKERS, ORANGE, PINK, new_figure, styled
@@ -138,6 +138,8 @@ def solution(
         levels = np.arange(max(1, round(beta / step)), largest / step + 0.5) * step
         axes.plot([*-levels, *levels], [0.5] * (2 * len(levels)), "|", color=INK, ms=9, clip_on=False)
         axes.set(title=name, xlabel="weight", xlim=(-largest, largest))
+        axes.xaxis.set_major_locator(MaxNLocator(3))  # each tick takes two milliseconds
+        axes.yaxis.set_major_locator(LogLocator(numticks=4))
     places = np.arange(len(kept))
     expected, found = zip(*kept.values(), strict=True)
     row[-1].barh(places - 0.19, expected, 0.36, color=GREY)

@@ -3,33 +3,33 @@
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 State = dict[str, Any]
 Step = Callable[[], None]
 REST = 0.15  # seconds without a move after which slow numbers are worked out
 PAUSE = 0.4  # seconds without a move after which drawing ahead begins: a hand on its way is not slowed
+FIRST = 2.0  # seconds more after a panel was made: the cells behind it come first
 FAR = 3  # moves along one control
-BREATH = 0.02  # seconds between two states, in which a move is noticed
+BREATH = 0.02  # seconds between two steps, in which a move is noticed
 
 
 class Ahead:
-    """Calls `visit` with one state after the other on the kernel's own event loop, until told to stop.
+    """Takes one step after the other on the kernel's own event loop, until told to stop.
 
-    Between two states the kernel does whatever it is asked for, and while a cell runs nothing is visited.
-    What `visit` raises is dropped: a state that cannot be drawn says so when the reader comes to it.
-    Outside an event loop, where nobody looks, nothing is visited.
+    Between two steps the kernel does whatever it is asked for, and while a cell runs none is taken. What a
+    step raises is dropped: a state that cannot be drawn says so when the reader comes to it. Outside an event
+    loop, where nobody looks, no step is taken.
     """
 
-    def __init__(self, visit: Callable[[State], None], rest: float = REST, pause: float = PAUSE) -> None:
-        self._visit, self.rest, self.pause = visit, rest, pause
+    def __init__(self, rest: float = REST, pause: float = PAUSE) -> None:
+        self.rest, self.pause = rest, pause
         self._next: asyncio.TimerHandle | None = None
 
-    def start(self, states: Sequence[State], first: Callable[[], None] | None = None) -> None:
-        """Visit these states after a pause, in place of what is left of earlier ones.
+    def start(self, steps: Sequence[Step], first: Step | None = None, wait: float = 0) -> None:
+        """Take these steps after a pause, `wait` longer than usual, in place of what is left of earlier ones.
 
-        `first` is called before them, when the hand rests; at once where nothing can be visited.
+        `first` is taken before them, when the hand rests; at once where no steps are taken.
         """
         self.stop()
         try:
@@ -38,14 +38,13 @@ class Ahead:
             if first is not None:
                 first()
             return
-        steps = [partial(self._visit, state) for state in states]
         if first is not None:
-            self._next = loop.call_later(self.rest, self._begin, loop, first, steps)
+            self._next = loop.call_later(self.rest, self._begin, loop, first, list(steps))
         else:
-            self._next = loop.call_later(self.pause, self._step, loop, steps)
+            self._next = loop.call_later(self.pause + wait, self._step, loop, list(steps))
 
     def stop(self) -> None:
-        """Visit no more."""
+        """Take no more steps."""
         if self._next is not None:
             self._next.cancel()
             self._next = None
@@ -63,14 +62,13 @@ class Ahead:
                 self._next = loop.call_later(BREATH, self._step, loop, left[1:])
 
 
-def few_moves_away(state: State, options: Mapping[str, Sequence[Any]], moved: str | None) -> Iterator[State]:
-    """The states in which one control stands up to `FAR` places further or back: near ones first, and of
-    these first those of the control just `moved`.
-    """
-    for distance in range(1, FAR + 1):
-        for name in sorted(options, key=lambda name: name != moved):
-            places = list(options[name])
-            here = places.index(state[name])
-            for place in (here + distance, here - distance):
-                if 0 <= place < len(places):
-                    yield {**state, name: places[place]}
+def moves_away(
+    state: State, options: Mapping[str, Sequence[Any]], moved: str | None, distance: int
+) -> Iterator[State]:
+    """The states in which one control stands so many places further or back, the one `moved` first."""
+    for name in sorted(options, key=lambda name: name != moved):
+        places = list(options[name])
+        here = places.index(state[name])
+        for place in (here + distance, here - distance):
+            if 0 <= place < len(places):
+                yield {**state, name: places[place]}

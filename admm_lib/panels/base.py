@@ -7,13 +7,14 @@ and nbval cannot execute them reliably. Long work belongs into a `Worker`.
 
 import html
 import json
+import os
 import re
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from random import Random
+from functools import partial
 from typing import Any
 
 import ipywidgets as widgets
@@ -22,16 +23,16 @@ from traitlets import TraitError
 
 from ..figures.style import CSS_DPI, Picture, collected_later, lightened, png, show
 from . import downloads
-from .ahead import Ahead, State, few_moves_away
+from .ahead import FAR, FIRST, Ahead, State, moves_away
 from .controls import choices, menu, slider
 from .page import COPY, ON_THE_PAGE
 from .worker import Worker
 
-__all__ = ["Panel", "State", "Worker", "choices", "menu", "slider", "sweep_states"]
+__all__ = ["Panel", "State", "Worker", "choices", "menu", "slider"]
 
 DPI = 120  # pixels per inch of a panel: fewer than in a printed figure, for speed
 COUNTING = "…"  # the line under a picture that is there before its numbers
-QUICK = 0.03  # seconds that these may take to be there at once
+QUICK, SLOW = 0.03, 0.1  # seconds that these may take to be there at once, or to be worked out ahead
 
 
 @dataclass
@@ -74,7 +75,7 @@ class Panel:
         self._drawn: OrderedDict[tuple, Shown] = OrderedDict()
         self._lock, self._pending, self._muted = threading.Lock(), False, False
         self._line_later, self._longest = False, 0.0
-        self._error, self.ahead = "", Ahead(self._foresee)
+        self._error, self.ahead = "", Ahead()
         # Without a tooltip: ipywidgets 8.1 fails in the browser to draw an Image that has one.
         self._image = widgets.Image(format="png", layout=widgets.Layout(object_fit="contain"))
         self._line, self._alert, self._shown_code, self._link = (widgets.HTML() for _ in range(4))
@@ -104,6 +105,8 @@ class Panel:
             ]
         )  # fmt: skip
         self.refresh()
+        if os.environ.get("ADMM_PROGRESS") != "off":  # as where notebooks are run and nobody looks
+            self._look_ahead(wait=FIRST)
 
     @property
     def state(self) -> State:
@@ -179,21 +182,26 @@ class Panel:
                 self._line_later = False
             self._look_ahead(change["owner"])
 
-    def _look_ahead(self, moved: widgets.Widget | None = None) -> None:
+    def _look_ahead(self, moved: widgets.Widget | None = None, wait: float = 0) -> None:
         listed = {name: control for name, control in self.controls.items() if hasattr(control, "options")}
         options = {name: choices(control) for name, control in listed.items()}
         last = next((name for name, control in listed.items() if control is moved), None)
-        first = self.refresh_line if self._line.value == COUNTING else None
-        self.ahead.start(list(few_moves_away(self.state, options, last)), first)
+        ways = [list(moves_away(self.state, options, last, distance)) for distance in range(1, FAR + 1)]
+        steps = [partial(self._foresee, state) for states in ways for state in states]
+        if self._longest <= SLOW:  # else a hand that moves meanwhile would wait for them
+            steps += [partial(self._foresee, state, line=True) for state in ways[0]]
+        self.ahead.start(steps, self.refresh_line if self._line.value == COUNTING else None, wait)
 
     def refresh_line(self) -> None:
         """Work out the line under the picture, where that came first."""
         self._pending = True
         self._catch_up()
 
-    def _foresee(self, state: State) -> None:
+    def _foresee(self, state: State, line: bool = False) -> None:
         with self._lock:
-            self._told(self._lookup(state), state)
+            shown = self._lookup(state)
+            if line:
+                self._told(shown, state)
         self._catch_up()  # where another thread of the kernel has moved a control meanwhile
 
     def _catch_up(self) -> None:
@@ -285,13 +293,3 @@ class Panel:
         bundle = self.widget._repr_mimebundle_(**kwargs)
         bundle["text/plain"] = repr(self)
         return bundle
-
-
-def sweep_states(panel: Panel, random: int = 50, seed: int = 0) -> list[State]:
-    """The states a test visits: each control swept with the others at rest, then random ones."""
-    rest = panel.state
-    options = {name: choices(control) for name, control in panel.controls.items()}
-    swept = [{**rest, name: value} for name, values in options.items() for value in values]
-    draw = Random(seed)
-    mixed = [{name: draw.choice(options[name]) for name in options} for _ in range(random)]
-    return swept + mixed

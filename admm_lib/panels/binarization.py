@@ -30,6 +30,7 @@ SETS = {
     "2-bit clusters": (Clusters, {"bits": 2}),
     "3-bit powers of two": (PowerOfTwo, {"bits": 3}),
 }
+PERS = ("layer", "channel")
 Report = Callable[[float, str], None]
 EPOCHS = 8  # of ADMM, half for the layers in the middle, half for the first and the last
 FINISH = 2  # epochs after them, in which what still trains (biases, codebooks, scales) trains
@@ -51,13 +52,11 @@ def values_panel(network: nn.Module, split: data.Split, train: data.Split) -> Pa
     weights = {name: p.detach() for name, p in network.named_parameters() if p.dim() > 1}
     layers = [name.removesuffix(".weight") for name in weights]
 
-    @cache
+    # All at once, in seconds: clusters for each channel take longer than a picture may.
+    networks = {(values, per): _projected(network, few(values, per)) for values in SETS for per in PERS}
+
     def projected(values: str, per: str) -> nn.Module:
-        model = copy.deepcopy(network)
-        with torch.no_grad():
-            for name, weight in weights.items():
-                model.get_parameter(name).copy_(few(values, per).project(weight))
-        return model
+        return networks[values, per]
 
     @cache
     def errors(values: str, per: str) -> dict[str, float]:
@@ -111,7 +110,7 @@ def values_panel(network: nn.Module, split: data.Split, train: data.Split) -> Pa
         {
             "layer": menu("layer", layers, layers[1]),
             "values": slider("values", list(SETS), "binary"),
-            "per": menu("found per", ["layer", "channel"], "layer"),
+            "per": menu("found per", PERS, "layer"),
         },
         draw,
         alt="The histogram of a layer's weights with the few values they may take as lines; beside it, the "
@@ -125,6 +124,16 @@ def values_panel(network: nn.Module, split: data.Split, train: data.Split) -> Pa
     )
     panel.worker = worker
     return panel
+
+
+@torch.no_grad()
+def _projected(network: nn.Module, each: Constraint) -> nn.Module:
+    """A copy with all its weights in a set."""
+    model = copy.deepcopy(network)
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            parameter.copy_(each.project(parameter))
+    return model
 
 
 def _train(

@@ -1,7 +1,7 @@
 """Panel of notebook 07."""
 
 import copy
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from torch import nn
@@ -31,34 +31,39 @@ def solution_panel(network: nn.Module, split: data.Split) -> Panel:
     def solved(ratio: int, bits: int, error: laplace.Error) -> dict[str, opq.Layer]:
         return opq.solve(network, ratio, bits, error)
 
+    @lru_cache(4)  # a picture and the line under it
     def held(ratio: int, bits: int, error: laplace.Error) -> nn.Module:
         return bake(opq.hold(copy.deepcopy(network), solved(ratio, bits, error)))
 
     def called(ratio: int, bits: int, error: laplace.Error) -> str:
         return f"lenet300-{ratio}x-{bits}bit-{error}"
 
+    def stays(ratio: int, bits: int, error: laplace.Error) -> dict[str, float]:
+        """The share of each layer that stays."""
+        layers = prunable(held(ratio, bits, error))
+        return {name: float((weight != 0).float().mean()) for name, weight in layers.items()}
+
     @cache
-    def found(ratio: int, bits: int, error: laplace.Error) -> tuple[dict[str, float], int, float]:
-        """The share of each layer that stays, the file's bytes, and the accuracy."""
+    def worth(ratio: int, bits: int, error: laplace.Error) -> tuple[int, float]:
+        """The file's bytes, and the accuracy."""
         model = held(ratio, bits, error)
-        stays = {name: float((weight != 0).float().mean()) for name, weight in prunable(model).items()}
-        return stays, len(codec.encode(model)), evaluate(model, split).accuracy
+        return len(codec.encode(model)), evaluate(model, split).accuracy
 
     def draw(ratio: int, bits: int, error: laplace.Error) -> Any:
         layers = solved(ratio, bits, error)
-        stays, *_ = found(ratio, bits, error)
+        left = stays(ratio, bits, error)
         short = {name: name.removesuffix(".weight") for name in layers}
         return figures.solution(
             {short[name]: weights[name] for name in layers},
             {short[name]: each.beta for name, each in layers.items()},
             {short[name]: each.step for name, each in layers.items()},
-            {short[name]: (each.keep / len(weights[name]), stays[name]) for name, each in layers.items()},
+            {short[name]: (each.keep / len(weights[name]), left[name]) for name, each in layers.items()},
         )
 
     def text(ratio: int, bits: int, error: laplace.Error) -> str:
         layers = solved(ratio, bits, error)
-        stays, size, right = found(ratio, bits, error)
-        kept = sum(stays[name] * len(weights[name]) for name in layers)
+        left, (size, right) = stays(ratio, bits, error), worth(ratio, bits, error)
+        kept = sum(left[name] * len(weights[name]) for name in layers)
         total = sum(map(len, weights.values()))
         others = sum(each.numel() for name, each in network.named_parameters() if name not in layers)
         expected = sum(opq.expected_bits(layers)) / 8 + 4 * others

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from .. import files
 from .changes import PROFILES, changed, meant, shortened
 from .checks import problems
 from .form import (
@@ -35,6 +34,9 @@ __all__ = [
 ]  # fmt: skip
 
 
+LONGEST = 800  # characters of a message, in which a field's value may stand
+
+
 def read(path: str | Path, changes: Mapping[str, Any] | None = None, profile: str = "paper") -> Recipe:
     """A recipe, checked whole before any work: fields, types, names, layers and budgets.
 
@@ -42,10 +44,7 @@ def read(path: str | Path, changes: Mapping[str, Any] | None = None, profile: st
     FileNotFoundError, or ValueError naming the file, the field and the remedy.
     """
     path = Path(path)
-    try:
-        recipe = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path.name} is not YAML: {' '.join(str(error).split())}") from None
+    recipe = files.read_yaml(path)
     _check(recipe, path, path.stem)
     if changes:
         hint = meant(recipe, changes)
@@ -59,4 +58,5 @@ def read(path: str | Path, changes: Mapping[str, Any] | None = None, profile: st
 
 def _check(recipe: object, path: Path, name: str, hint: str = "") -> None:
     for problem in problems(recipe, name):
-        raise ValueError(f"{path.name}: {problem}{hint}")
+        told = problem if len(problem) <= LONGEST else f"{problem[:LONGEST]} ..."
+        raise ValueError(f"{path.name}: {told}{hint}")

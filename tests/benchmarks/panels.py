@@ -11,7 +11,9 @@ numbers under a picture, which follow where they are slow, count from the key of
 import argparse
 import shutil
 import statistics
+import sys
 import tempfile
+import time
 from pathlib import Path
 
 import nbformat
@@ -92,7 +94,11 @@ def rows(page: Page, path: Path, profile: str, home: Path) -> list[str]:
     lines = []
     try:
         jupyter.open_notebook(page, address, path.name)
+        began = time.monotonic()
         jupyter.run_all(page, timeout=600)
+        if path.name.startswith("00"):
+            print(f"{path.stem}: its sliders move {time.monotonic() - began:.0f} s after Run All Cells",
+                  file=sys.stderr)  # fmt: skip
         for number, panel in enumerate(jupyter.panels(page), 1):
             times = [cell for found in answers(panel) for cell in _median_and_late(found)]
             lines.append(f"| {' | '.join([path.stem, str(number), *times])} |")

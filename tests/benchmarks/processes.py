@@ -1,7 +1,8 @@
 """Images a second of one process and of two, a core each, on the same global batches: `make bench-processes`.
 
+Beside them two processes that do not talk, each with half of every batch: what the machine itself allows.
 Each trains the same network with ADMM on one thread; the first epoch does not count. Rounds alternate, so
-that a busy machine slows both alike; the ratio is that of a round.
+that a busy machine slows all alike; ratios are those of a round.
 """
 
 import argparse
@@ -30,14 +31,17 @@ if int(os.environ.get("RANK", "0")) == 0:
     print(json.dumps([epoch.seconds for epoch in history[1:]]))
 """
 NETWORKS = {"lenet5": (8_192, 512), "resnet20": (2_048, 256), "vgg16": (512, 128)}
-STARTERS = {1: [], 2: ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]}
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
-def seconds(script: Path, processes: int, name: str, images: int, batch: int) -> float:
-    """Of an epoch, the mean of the two that count."""
-    words = [sys.executable, *STARTERS[processes], str(script), name, str(images), str(batch)]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
-    return statistics.mean(json.loads(done.stdout.splitlines()[-1]))
+def rate(script: Path, starter: list[str], name: str, images: int, batch: int, beside: int = 1) -> float:
+    """Images a second of so many such processes beside each other, from the two epochs that count."""
+    words = [sys.executable, *starter, str(script), name, str(images), str(batch)]
+    running = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(beside)]
+    told = [each.communicate()[0] for each in running]
+    if any(each.returncode for each in running):
+        raise RuntimeError(f"{' '.join(words)} failed")
+    return sum(images / statistics.mean(json.loads(out.splitlines()[-1])) for out in told)
 
 
 def main() -> None:
@@ -45,19 +49,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    print("| network | images a step | one process, images/s | two processes | ratio | quartiles |")
-    print("|---|---|---|---|---|---|", flush=True)
+    print("| network | images a step | one, images/s | two | ratio | quartiles | two that do not talk |")
+    print("|---|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as home:
         script = Path(home) / "train.py"
         script.write_text(SCRIPT)
         for name, (images, batch) in NETWORKS.items():
             found = [
-                [images / seconds(script, n, name, images, batch) for n in STARTERS]
+                (
+                    rate(script, [], name, images, batch),
+                    rate(script, TORCHRUN, name, images, batch),
+                    rate(script, [], name, images // 2, batch // 2, beside=2),
+                )
                 for _ in range(options.rounds)
             ]
-            one, two = (statistics.median(each) for each in zip(*found, strict=True))
-            low, middle, high = statistics.quantiles([b / a for a, b in found], n=4, method="inclusive")
-            told = f"{one:,.0f} | {two:,.0f} | {middle:.2f} | {low:.2f} – {high:.2f}"
+            one, two, _ = (statistics.median(each) for each in zip(*found, strict=True))
+            low, middle, high = statistics.quantiles([b / a for a, b, _ in found], n=4, method="inclusive")
+            apart = statistics.median(c / a for a, _, c in found)
+            told = f"{one:,.0f} | {two:,.0f} | {middle:.2f} | {low:.2f} – {high:.2f} | {apart:.2f}"
             print(f"| {name} | {batch} | {told} |", flush=True)
 
 

@@ -1,6 +1,10 @@
 """Notebooks as their reader meets them: opened in JupyterLab in a real Chromium, run, played with."""
 
+import csv
+
 import nbformat
+import numpy as np
+import onnxruntime
 import pytest
 from browser import jupyter
 from playwright.sync_api import expect
@@ -118,6 +122,27 @@ def test_a_clone_that_is_not_trusted_shows_still_pictures(page, lab, path):
         assert pictures.nth(number).evaluate("image => image.complete && image.naturalWidth > 100")
     assert panel.locator("img.widget-image").count() == 0
     assert jupyter.errors(page) == []
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("ran", [each for each in ALL if each.stem == "00_quickstart"], indirect=True)
+def test_network_table_and_figure_are_offered_as_files(ran):
+    found = {}
+    for label, ending in (("ONNX", "onnx"), ("layers", "csv"), ("figure", "png")):
+        jupyter.press(ran.get_by_role("button", name=f"Save {label}").first, "Enter")
+        link = ran.locator(f"a[download$='.{ending}']")
+        link.wait_for(timeout=60_000)
+        with ran.expect_download() as download:
+            link.click()
+        found[label] = download.value.path()
+    pixels = np.zeros((2, 1, 28, 28), dtype=np.float32)
+    session = onnxruntime.InferenceSession(found["ONNX"])
+    (answers,) = session.run(None, {session.get_inputs()[0].name: pixels})
+    assert answers.shape == (2, 10)
+    rows = list(csv.DictReader(found["layers"].read_text().splitlines()))
+    assert [row["name"] for row in rows] == [f"{name}.weight" for name in ("conv1", "conv2", "fc1", "fc2")]
+    assert sum(int(row["nonzeros"]) for row in rows) <= 430_500 / 20
+    assert found["figure"].read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.full

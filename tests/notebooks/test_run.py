@@ -70,6 +70,26 @@ def test_runs_in_smoke(path, tmp_path):
     assert 'class="tex"' not in page  # every formula was understood
 
 
+SECOND = {  # another seed, and another ratio or what a notebook has in its place
+    "00_quickstart": {"ratio": 12.0}, "01_admm_theory": {"rho": 0.4},
+    "02_one_shot_pruning": {"keep_conv1": 200, "keep_conv2": 3000, "keep_fc1": 5000, "keep_fc2": 500},
+    "03_progressive_pruning": {"ratio": 60.0, "steps": 3}, "04_clustering_initialization": {"bits": 2},
+    "05_joint_compression": {"ratio": 20, "bits": 3}, "06_structured_vs_nonstructured": {"ratio": 6},
+    "07_opq_allocation": {"ratio": 12, "bits": 4, "budget": 12_000}, "08_binarization": {"bits": 3},
+    "09_imagenet_scale": {"ratio": 5}, "10_leaderboard": {"floor": 98.5},
+}  # fmt: skip
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
+def test_claims_hold_at_a_second_seed_and_a_second_ratio(path, tmp_path):
+    """A cell that asserts what only one setting shows would fail here."""
+    given = notebooks.parameters(notebooks.read(path), path.name)
+    other = {"seed": 1, **SECOND[path.stem]}
+    assert all(given[name] != value for name, value in other.items())
+    assert run(path, tmp_path, profile="smoke", **other).problem is None
+
+
 class TestPage:
     @pytest.fixture
     def page_text(self, tiny) -> str:

@@ -5,12 +5,12 @@ from inspect import signature
 import numpy as np
 import pytest
 import torch
+from unit.states import sweep_states
 
 import admm_lib as al
 from admm_lib.figures import binarization as figures
 from admm_lib.figures.style import BLUE, COLORS
 from admm_lib.panels import base, binarization
-from admm_lib.panels.base import sweep_states
 from admm_lib.training import Epoch
 
 WEIGHTS = np.random.default_rng(0).normal(size=500)

@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from unit.states import sweep_states
 
 import admm_lib as al
 from admm_lib.figures import clustering as figures
 from admm_lib.figures.style import COLORS
 from admm_lib.kmeans import STARTS, kmeans
 from admm_lib.panels import clustering
-from admm_lib.panels.base import sweep_states
 
 VALUES = np.random.default_rng(0).normal(size=500)
 

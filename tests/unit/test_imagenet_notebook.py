@@ -4,11 +4,11 @@ import contextlib
 import io
 
 import pytest
+from unit.states import sweep_states
 
 from admm_lib import imagenet, imagenet_cost
 from admm_lib.figures import imagenet as figures
 from admm_lib.panels import imagenet as panels
-from admm_lib.panels.base import sweep_states
 from admm_lib.records import Interval
 
 ROW = {

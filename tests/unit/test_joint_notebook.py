@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 from unit.offers import offered, saved
+from unit.states import sweep_states
 
 import admm_lib as al
 from admm_lib import codec, qr, records
 from admm_lib.figures import joint as figures
 from admm_lib.figures.style import BLUE, png
 from admm_lib.panels import joint
-from admm_lib.panels.base import sweep_states
 
 SECTIONS = {"values": 800, "positions": 1600, "codebooks": 80, "biases": 400, "header": 240}
 

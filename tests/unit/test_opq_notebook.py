@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 import pytest
+from unit.states import sweep_states
 
 import admm_lib as al
 from admm_lib import codec, opq
@@ -11,7 +12,6 @@ from admm_lib.figures import opq as figures
 from admm_lib.figures.style import png
 from admm_lib.panels import base
 from admm_lib.panels import opq as panels
-from admm_lib.panels.base import sweep_states
 from admm_lib.records import Interval
 
 

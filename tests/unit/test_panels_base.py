@@ -5,6 +5,7 @@ import threading
 
 import ipywidgets as widgets
 import pytest
+from unit.states import sweep_states
 
 from admm_lib.figures import style
 from admm_lib.panels import base
@@ -259,8 +260,8 @@ def test_in_a_notebook_it_has_a_steady_text_and_a_still_picture(panel):
 
 
 def test_the_sweep_visits_every_value_of_every_control(panel):
-    states = base.sweep_states(panel, random=50, seed=3)
-    assert states == base.sweep_states(panel, random=50, seed=3)
+    states = sweep_states(panel, random=50, seed=3)
+    assert states == sweep_states(panel, random=50, seed=3)
     assert len(states) == 4 + 3 + 50
     assert [state["a"] for state in states[:4]] == [1.0, 2.0, 3.0, 4.0]
     assert [state["b"] for state in states[4:7]] == ["good", "better", "fail"]

@@ -5,11 +5,11 @@ import io
 import re
 
 import pytest
+from unit.states import sweep_states
 
 from admm_lib import claims, records
 from admm_lib.figures import leaderboard as figures
 from admm_lib.panels import base, leaderboard
-from admm_lib.panels.base import sweep_states
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from inspect import signature
 import numpy as np
 import pytest
 import torch
+from unit.states import sweep_states
 
 import admm_lib as al
 from admm_lib.allocation import in_steps
 from admm_lib.panels import base, progressive
-from admm_lib.panels.base import sweep_states
 from admm_lib.training import Epoch
 
 

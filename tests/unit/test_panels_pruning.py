@@ -5,11 +5,11 @@ import time
 import numpy as np
 import pytest
 import torch
+from unit.states import sweep_states
 
 import admm_lib as al
 from admm_lib.figures import one_shot as figures
 from admm_lib.panels import one_shot, quickstart
-from admm_lib.panels.base import sweep_states
 
 
 @pytest.fixture(scope="module")

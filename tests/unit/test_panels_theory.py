@@ -6,11 +6,11 @@ import io
 import pytest
 import torch
 from matplotlib.figure import Figure
+from unit.states import sweep_states
 
 from admm_lib import toy
 from admm_lib.figures import theory as figures
 from admm_lib.panels import base, theory
-from admm_lib.panels.base import sweep_states
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from unit.tiny import STEP, TINY, trained, written
 import admm_lib as al
 from admm_lib import codec, pipelines, recipes, records, stages
 from admm_lib.codec import tensors
-from admm_lib.stages import Done, Stage
+from admm_lib.recipe_stages import Done, Stage
 
 STAGES = {"admm": ["admm", "retrain"], "magnitude": ["magnitude"]}
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from unit.tiny import STEP, TINY, joined, quantized, stepped, trained, written
 
 import admm_lib as al
-from admm_lib import data, recipes, rivals, stages
+from admm_lib import data, recipe_stages, recipes, rivals, stages
 from admm_lib.training import Epoch
 
 ODD = {  # nothing of it is a default
@@ -104,7 +104,7 @@ def test_every_stage_trains_as_its_recipe_says(elsewhere, told, shift_pixels):
 def test_hard_thresholding_has_the_stages_of_admm(elsewhere, told):
     fitted, made = told
     recipe = recipes.read(written(elsewhere, method="hard-thresholding"))
-    steps = stages.of_step(recipe, recipes.steps(recipe)[0])
+    steps = recipe_stages.of_step(recipe, recipes.steps(recipe)[0])
     path = trained(recipe, 107, data.load("digits"))
     assert [each.name for each in steps] == ["hard-thresholding", "retrain"]
     assert [type(given["admm"]) for given in fitted] == [type(None), rivals.HardThresholding, type(None)]

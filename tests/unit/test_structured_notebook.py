@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+from unit.states import sweep_states
 
 import admm_lib as al
 from admm_lib import cost, groups, times
 from admm_lib.figures import structured as figures
 from admm_lib.figures.style import png
 from admm_lib.panels import base, structured
-from admm_lib.panels.base import sweep_states
 from admm_lib.records import Interval
 
 POINTS = {"element": [(12.0, Interval(-2.5, -2.75, -2.25, 3)), (3.0, Interval(-0.1, -0.5, 0.5, 3))],

@@ -1,0 +1,230 @@
+"""Runs that are killed, disks that are full, folders that cannot be written: nothing is left in halves."""
+
+import errno
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from torch import nn
+from unit.tiny import written
+
+import admm_lib as al
+from admm_lib import codec, files, pipelines, records, sweep
+from admm_lib.__main__ import main
+
+KILLS = [
+    pytest.param(n, marks=[] if n < 5 else [pytest.mark.full]) for n in range(20)
+]  # five in every change, the others in the slow tier
+MEASURED = (
+    "sha256", "file_bytes", "nonzero_weights", "ladder_bits", "val_accuracy", "test_accuracy", "layers",
+    "dense_test_accuracy", "test_correct", "dense_test_correct",
+)  # fmt: skip
+
+
+def started(words, log):
+    """A process in a group of its own, with one thread, so that two runs round alike."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ADMM_PROGRESS": "off"}
+    with open(log, "ab") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", "admm_lib", *words], start_new_session=True, env=environment, stdout=file,
+            stderr=file,
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nobody killed: its recipe, what it measured, and how long it took."""
+    home = tmp_path_factory.mktemp("whole")
+    path, began = written(home, seeds=[107]), time.monotonic()
+    assert started(["run", str(path), "--home", str(home / "home")], home / "log").wait() == 0
+    (run,) = records.read("tiny", home / "home" / "records")["runs"]
+    return path, run, time.monotonic() - began
+
+
+def in_order(home):
+    """Every record and file in a folder is whole, whatever else has been left there."""
+    for record in (home / "records").glob("*.json"):
+        found = records.read(record.stem, home / "records")
+        for run in found["runs"]:
+            file = home.parent / run["file"]
+            assert file.stat().st_size == run["file_bytes"]
+    for file in (home / "models").glob("*.admm"):
+        codec.load(file)
+
+
+@pytest.mark.parametrize("number", KILLS)
+def test_a_run_killed_at_any_moment_ends_as_one_that_was_not(number, whole, tmp_path):
+    path, want, seconds = whole
+    words = ["run", str(path), "--home", str(tmp_path / "home")]
+    running = started(words, tmp_path / "log")
+    time.sleep(random.Random(number).uniform(0.3, 1) * seconds)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    in_order(tmp_path / "home")
+    assert started(words, tmp_path / "log").wait() == 0, (tmp_path / "log").read_text()
+    (run,) = records.read("tiny", tmp_path / "home" / "records")["runs"]
+    assert {name: run[name] for name in MEASURED} == {name: want[name] for name in MEASURED}
+    in_order(tmp_path / "home")
+
+
+@pytest.mark.parametrize("number", KILLS)
+def test_a_sweep_killed_at_any_moment_ends_as_one_that_was_not(number, tmp_path):
+    path, trials = written(tmp_path), tmp_path / "trials"
+    words = ["sweep", str(path), "--home", str(trials), "--set", "keep.fc1.weight=1000,500"]
+    running = started(words, tmp_path / "log")
+    time.sleep(random.Random(100 + number).uniform(2, 9))
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    kept = sweep.results(sweep.log(trials, path))
+    assert started(words, tmp_path / "log").wait() == 0, (tmp_path / "log").read_text()
+    rows = sweep.results(sweep.log(trials, path))
+    assert rows[: len(kept)] == kept
+    assert [row["nonzero_weights"] for row in rows] == [2200, 1700]
+    for row in rows:
+        assert codec.load(row["file"])
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """A disk on which so many bytes still fit, for files that are replaced as a whole."""
+
+    def fill(room):
+        class Full:
+            def __init__(self, file):
+                self.file, self.left = file, room
+
+            def write(self, content):
+                if len(content) > self.left:
+                    self.file.write(content[: self.left])
+                    raise OSError(errno.ENOSPC, "No space left on device")
+                self.left -= len(content)
+                return self.file.write(content)
+
+            def __getattr__(self, name):
+                return getattr(self.file, name)
+
+            def __enter__(self):
+                self.file.__enter__()
+                return self
+
+            def __exit__(self, *error):
+                return self.file.__exit__(*error)
+
+        opened = files.Path.open
+
+        def opening(path, mode="r", *args, **more):
+            file = opened(path, mode, *args, **more)
+            return Full(file) if "x" in mode else file
+
+        monkeypatch.setattr(files.Path, "open", opening)
+
+    return fill
+
+
+@pytest.mark.parametrize("room", [0, 100])
+def test_a_full_disk_leaves_the_file_that_was_there(room, full_disk, tmp_path):
+    torch.manual_seed(0)
+    first, second = nn.Linear(30, 20), nn.Linear(30, 20)
+    al.save(first, tmp_path / "net.admm")
+    before = (tmp_path / "net.admm").read_bytes()
+    full_disk(room)
+    with pytest.raises(OSError, match="No space left"):
+        al.save(second, tmp_path / "net.admm")
+    assert (tmp_path / "net.admm").read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == ["net.admm"]
+
+
+def test_a_run_on_a_full_disk_goes_on_when_there_is_room(full_disk, tmp_path, capsys, monkeypatch):
+    path, home = written(tmp_path), tmp_path / "home"
+    full_disk(50_000)  # a checkpoint does not fit
+    assert main(["run", str(path), "--home", str(home)]) == 2
+    assert "No space left" in capsys.readouterr().err
+    assert not (home / "records" / "tiny.json").exists()
+    monkeypatch.undo()
+    assert main(["run", str(path), "--home", str(home)]) == 0
+    in_order(home)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, capsys):
+    """As root permissions say nothing: a file where the folder should be is the same to whoever writes."""
+    path = written(tmp_path)
+    (tmp_path / "home").write_text("a file")
+    assert main(["run", str(path), "--home", str(tmp_path / "home")]) == 2
+    assert "home" in capsys.readouterr().err
+    with pytest.raises(OSError, match="home"):
+        al.save(nn.Linear(2, 2), tmp_path / "home" / "net.admm")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes where it wants")
+def test_a_read_only_folder_is_named(tmp_path, capsys):
+    path = written(tmp_path)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home").chmod(0o500)
+    try:
+        assert main(["run", str(path), "--home", str(tmp_path / "home")]) == 2
+        assert "home" in capsys.readouterr().err
+    finally:
+        (tmp_path / "home").chmod(0o700)
+
+
+@pytest.mark.full
+def test_an_interrupted_cell_leaves_the_notebook_usable(tmp_path):
+    """Ctrl-C while `fit` runs in a kernel: the cell ends, the next ones run, and ADMM goes on."""
+    from jupyter_client.manager import start_new_kernel
+
+    manager, client = start_new_kernel(kernel_name="python3", cwd=str(tmp_path))
+    try:
+        def run(code, interrupt=None):
+            asked = client.execute(code)
+            if interrupt is not None:
+                time.sleep(interrupt)
+                manager.interrupt_kernel()
+            return client.get_shell_msg(timeout=120)["content"]["status"], asked
+
+        begin = """
+import admm_lib as al
+data = al.data.load("digits")
+model = al.models.lenet300()
+admm = al.ADMM(model, al.suggest(model, 10))
+"""
+        assert run(begin)[0] == "ok"
+        assert run("al.fit(model, data, 10_000, admm=admm)", interrupt=4)[0] == "error"
+        after = """
+assert len(admm.history) > 0
+al.fit(model, data, 1, admm=admm)
+admm.finalize()
+al.save(model, "net.admm")
+assert al.storage.ladder(al.load("net.admm")).nonzero_weights <= 26_620
+"""
+        assert run(after)[0] == "ok"
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+def test_records_are_never_in_halves(tmp_path, monkeypatch):
+    """Where writing a record fails at its last moment, the one before it stands."""
+    path, home = written(tmp_path, seeds=[107, 108]), tmp_path / "home"
+    pipelines.run_recipes([path], [107], home=home)
+    before = (home / "records" / "tiny.json").read_bytes()
+    replace = os.replace
+
+    def failing(source, target):
+        if str(target).endswith("tiny.json"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", failing)
+    with pytest.raises(OSError, match="No space left"):
+        pipelines.run_recipes([path], [108], home=home)
+    assert (home / "records" / "tiny.json").read_bytes() == before
+    monkeypatch.undo()
+    pipelines.run_recipes([path], home=home)
+    runs = json.loads((home / "records" / "tiny.json").read_text())["runs"]
+    assert [run["seed"] for run in runs] == [107, 108]

@@ -1,0 +1,125 @@
+"""Damaged recipes, records and logs of sweeps: an error of the library with the file's name, or no harm."""
+
+import json
+import random
+import shutil
+
+import pytest
+import yaml
+
+from admm_lib import data, recipes, records, sweep
+from admm_lib.__main__ import main
+
+RECIPES = ("lenet5-71x", "lenet5-348x-plain", "equal-bytes-lenet300-admm-opq", "vgg16-40x-4bit")
+JUNK = (
+    None, True, -1, 0, 1.5, float("nan"), float("inf"), 10**30, -(10**9), "", "x", [], [[]], {}, {"a": None}
+)  # fmt: skip
+
+
+def refusal(read, *arguments):
+    """What the library says against it; nothing where it reads it. Any other error is a failure."""
+    try:
+        read(*arguments)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def places(value, path=()):
+    """All paths into nested mappings and lists."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, each in inner:
+        yield (*path, key)
+        yield from places(each, (*path, key))
+
+
+def changed(value, path, new):
+    """A copy with another value at a path, or without it where `new` is not given."""
+    copy = json.loads(json.dumps(value))
+    *outer, last = path
+    at = copy
+    for key in outer:
+        at = at[key]
+    if new is places:
+        del at[last]
+    else:
+        at[last] = new
+    return copy
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_any_field_of_a_recipe_may_be_anything(name, tmp_path):
+    """Every field replaced by junk, or taken away: refused by name, or a recipe in order."""
+    good = recipes.read(data.HOME / "recipes" / f"{name}.yaml")
+    rng, refused, tried = random.Random(0), 0, 0
+    file = tmp_path / f"{name}.yaml"
+    for path in places(good):
+        for new in (*rng.sample(JUNK, 4), places):
+            file.write_text(yaml.safe_dump(changed(good, path, new)))
+            said = refusal(recipes.read, file)
+            tried, refused = tried + 1, refused + (said is not None)
+            assert said is None or (name in said and len(said) < 1_000)
+    assert refused > 0.7 * tried
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_damaged_text_of_a_recipe_is_refused_by_name(name, tmp_path):
+    whole = (data.HOME / "recipes" / f"{name}.yaml").read_bytes()
+    file, rng = tmp_path / f"{name}.yaml", random.Random(0)
+    cut = [whole[: rng.randrange(len(whole))] for _ in range(40)]
+    flipped = []
+    for _ in range(120):
+        bytes_ = bytearray(whole)
+        bytes_[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
+        flipped.append(bytes(bytes_))
+    code = b"a: !!python/object/apply:os.system [ls]"
+    others = [b"", b"\xff\xfe\x00", code, rng.randbytes(500), b"[" * 100_000]
+    for damaged in [*cut, *flipped, *others]:
+        file.write_bytes(damaged)
+        said = refusal(recipes.read, file)
+        assert said is None or name in said
+    assert said is not None  # the last of them at least
+
+
+def test_a_recipe_runs_nothing(tmp_path, capsys):
+    file = tmp_path / "evil.yaml"
+    file.write_text(f"name: !!python/object/apply:os.system ['touch {tmp_path / 'ran'}']\n")
+    assert main(["run", str(file)]) == 2
+    assert "evil" in capsys.readouterr().err
+    assert not (tmp_path / "ran").exists()
+
+
+def test_bombs_of_yaml_are_refused_soon(tmp_path):
+    """Each level names the one before nine times: a few lines that would be billions of items."""
+    levels = ["a0: &a0 [x,x,x,x,x,x,x,x,x]"]
+    levels += [f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
+    good = (data.HOME / "recipes" / "lenet5-71x.yaml").read_text()
+    for field in ("dense", "seeds", "title", "keep", "name"):
+        lines = [line for line in good.splitlines() if not line.startswith(f"{field}:")]
+        (tmp_path / "bomb.yaml").write_text("\n".join([*levels, *lines, f"{field}: *a11"]))
+        said = refusal(recipes.read, tmp_path / "bomb.yaml")
+        assert "bomb" in said
+        assert len(said) < 1_000
+
+
+def test_a_damaged_record_is_refused_by_name(tmp_path):
+    whole = (data.HOME / "records" / "lenet5-71x.json").read_bytes()
+    rng = random.Random(0)
+    for at in [0, 1, len(whole) // 2, len(whole) - 2, *(rng.randrange(len(whole) - 2) for _ in range(60))]:
+        (tmp_path / "lenet5-71x.json").write_bytes(whole[:at])
+        with pytest.raises(ValueError, match="lenet5-71x"):
+            records.read("lenet5-71x", tmp_path)
+    for junk in (b"[]", b"3", b'"x"', b"{}", b"\xff\xfe", b"null", b"[" * 100_000):
+        (tmp_path / "lenet5-71x.json").write_bytes(junk)
+        with pytest.raises(ValueError, match="lenet5-71x"):
+            records.read("lenet5-71x", tmp_path)
+    shutil.copy(data.HOME / "records" / "lenet5-71x.json", tmp_path / "lenet5-71x.json")
+    assert records.read("lenet5-71x", tmp_path)["name"] == "lenet5-71x"
+
+
+def test_a_damaged_log_of_a_sweep_is_refused_by_name(tmp_path):
+    log = tmp_path / "results.jsonl"
+    for junk in (b"{", b"[]\n", b'{"state": 3}\n', b"\xff\n", b'{"values": {}, "seed": 0}\n'):
+        log.write_bytes(junk)
+        with pytest.raises(ValueError, match=r"results\.jsonl"):
+            sweep.results(log)
