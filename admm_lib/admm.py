@@ -208,7 +208,9 @@ class ADMM:
             target = W + pair.U
             Z = self._project(pair, target)
             primal, moved = _distance(W, Z), _distance(Z, pair.Z)
-            pair.Z, pair.U = Z, target.sub_(Z)  # U + W - Z, without one more copy of a large layer
+            # U + W - Z; without one more copy of a large layer, unless the set gave back what it was given.
+            same = Z.untyped_storage().data_ptr() == target.untyped_storage().data_ptr()
+            pair.Z, pair.U = Z, pair.U + (W - Z) if same else target.sub_(Z)
             measured = Residuals(primal, pair.rho * moved, W.norm().item(), pair.rho)
             del W, target, Z
             worst = residuals.get(pair.key)
@@ -308,5 +310,4 @@ def _distance(one: Tensor, other: Tensor) -> float:
     one, other = torch.atleast_1d(one, other)
     rows = max(1, AT_ONCE * len(one) // one.numel()) if one.is_cpu and one.numel() else max(len(one), 1)
     pieces = zip(one.split(rows), other.split(rows), strict=True)
-    squares = [(a - b).norm().double().square() for a, b in pieces]
-    return torch.stack(squares).sum().sqrt().item()
+    return torch.stack([(a - b).norm() for a, b in pieces]).cpu().double().norm().item()

@@ -26,7 +26,7 @@ class Constraint(Protocol):
         """
 
     def project(self, weight: Tensor) -> Tensor:
-        """The point of the set that is nearest to `weight`."""
+        """The point of the set that is nearest to `weight`, of the same shape and dtype."""
 
     def hold(self, weight: Tensor) -> nn.Module:
         """A parametrization that keeps a weight in the part of the set that `weight` lies in."""

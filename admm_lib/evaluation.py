@@ -93,4 +93,10 @@ def stream(
         raise ValueError("a Dataset gives single examples: wrap it, DataLoader(dataset, batch_size=128)")
     if isinstance(data, Split):
         return data.batches(size, generator, augment, *also)
-    return ((inputs, targets) for inputs, targets in data)
+    return _each(data)
+
+
+def _each(data: Batches) -> Iterator[tuple[Tensor, ...]]:
+    """Begun when the first batch is asked for: a loader's workers draw indices as soon as they are there."""
+    for inputs, targets in data:  # noqa: UP028  (what is no pair fails here)
+        yield inputs, targets

@@ -6,6 +6,7 @@ reads its own share of the training images, and all of the validation images.
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -37,31 +38,38 @@ def loaders(
     are cut at random and mirrored, of the others the middle is taken. `batch_size` is that of all processes
     together; `workers` read for each process, by default one for each of its cores, up to 16. Raises
     DataError, naming the folder, where one is missing or empty, or where `val` has a class that `train` has
-    not; ValueError for a batch size below the number of processes, and a size or workers below 0.
+    not; ValueError for a batch size that the processes cannot share or the images cannot fill, and a size or
+    workers below 0.
     """
     world = launched()
-    if batch_size < world or size < 1 or (workers is not None and workers < 0):
+    if batch_size < 1 or batch_size % world or size < 1 or (workers is not None and workers < 0):
         raise ValueError(
-            f"batch_size is {world} or more, one for each process, size 1 or more and workers 0 or more, "
-            f"but they are {batch_size}, {size} and {workers}"
+            f"batch_size is 1 or more, and as many for each of {world} processes, size 1 or more and workers "
+            f"0 or more, but they are {batch_size}, {size} and {workers}"
         )
     if workers is None:
         workers = min(16, max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
     train, val = (_images(Path(folder) / part, size, part == "train") for part in ("train", "val"))
     if odd := sorted(set(val.classes) ^ set(train.classes)):
         raise DataError(f"train and val in {folder} have other classes, such as {odd[0]}: make them agree")
-    common = {
-        "num_workers": workers, "pin_memory": torch.cuda.is_available(), "persistent_workers": workers > 0
-    }  # fmt: skip
-    own, sampler = batch_size, None
+    if len(train) < batch_size:
+        raise ValueError(f"{len(train)} training images make no batch of {batch_size}: lower batch_size")
+    common = {"num_workers": workers, "pin_memory": torch.cuda.is_available()}
+    own, rank, sampler = batch_size // world, int(os.environ.get("RANK", "0")), None
     if world > 1:
-        rank = int(os.environ["RANK"])
-        own, sampler = batch_size // world, DistributedSampler(train, world, rank, seed=seed)
+        sampler = DistributedSampler(train, world, rank, seed=seed)
+    # Workers of each epoch are made anew, so that what they draw follows from its seed, wherever a run began.
+    mixed = {"shuffle": sampler is None, "sampler": sampler, "worker_init_fn": partial(_apart, rank)}
     return Loaders(
-        DataLoader(train, own, shuffle=sampler is None, sampler=sampler, drop_last=True, **common),
-        DataLoader(val, own, **common),
+        DataLoader(train, own, drop_last=True, **mixed, **common),
+        DataLoader(val, own, persistent_workers=workers > 0, **common),
         tuple(train.classes),
     )
+
+
+def _apart(rank: int, _: int) -> None:
+    """Workers of different processes draw different cuts."""
+    torch.manual_seed(torch.initial_seed() + 1_000_003 * rank)
 
 
 def _images(folder: Path, size: int, moved: bool) -> torch.utils.data.Dataset:

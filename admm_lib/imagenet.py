@@ -6,6 +6,7 @@ memory are then as good, and accuracies, thresholds and steps mean nothing.
 
 from collections.abc import Callable
 from pathlib import Path
+from urllib.error import URLError
 
 import torch
 from torch import nn
@@ -37,7 +38,7 @@ def network(name: str) -> tuple[nn.Module, str]:
     models = torchvision().models
     try:
         return models.get_model(name, weights="DEFAULT"), "ImageNet"
-    except OSError:  # no way out, or a host that does not answer
+    except (URLError, TimeoutError, ConnectionError):  # no way out, or a host that does not answer
         return models.get_model(name, weights=None), "random"
 
 

@@ -107,8 +107,10 @@ def share(row: dict[str, Any], images: int, called: str, updates: int = 1) -> di
 
 
 def copies(row: dict[str, Any]) -> dict[str, float]:
-    """Bytes of float32 that stand beside the weights while they train, by what they are; activations not
-    counted. What an update takes for a while is 2.25 copies of the largest layer (`make bench-growth`).
+    """Bytes of float32 that stand beside the weights while they train, by what they are.
+
+    Not counted are activations, and what validation needs: projected weights, and a copy of the others. What
+    an update takes for a while is 2.25 copies of the largest layer (`make bench-growth`).
     """
     every = 4 * sum(layer["weights"] for layer in row["layers"])
     largest = 4 * max(layer["weights"] for layer in row["layers"])

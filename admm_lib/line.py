@@ -7,8 +7,7 @@ import numpy as np
 
 from .ordered import PrefixSums, mean, runs, up_to
 
-GRID = 1024  # places for cuts in the first round of the optimum, or 16 per cluster where these are more;
-# half as many again at quantiles
+GRID = 1536  # places for cuts in the first round of the optimum, or 24 for each cluster where these are more
 REACH = 4  # how far a cut may move in the second round, in places of the grid
 WINDOW = 65  # places for each cut in the second and later rounds
 
@@ -39,7 +38,7 @@ class Line:
         # Away from zero S2 - S1^2 / S0 would be a small difference of large numbers.
         shift = float(np.average(points, weights=importance) if importance is not None else mean(points))
         sums = PrefixSums(points, (0, 1, 2), shift, importance)
-        return cls(points, importance, shift, sums, *runs(points, max(GRID, 2 * clusters)))
+        return cls(points, importance, shift, sums, *runs(points, _places(clusters)))
 
     @property
     def values(self) -> np.ndarray:
@@ -95,21 +94,26 @@ def optimal_cuts(line: Line, clusters: int) -> np.ndarray:
     r"""The cuts of the clusters with the least squared error in all.
 
     E_j(b) = min_{a < b} E_{j-1}(a) + error(points[a:b]), by divide and conquer, since the best a never falls
-    as b grows. Cuts may first lie on a grid of about `GRID` places, where more than that many values differ;
-    then each cut may lie on `WINDOW` places around where it was, until none moves, and these places move
-    together until they are neighbours. Up to GRID distinct values the result is the optimum; beyond, the
-    best on the grid, refined (within 1e-6 of the optimum in `make bench`). Sources: the recursion of Fisher
+    as b grows. Where more than `GRID` values differ, cuts may first lie on about so many places; then each
+    cut may lie on `WINDOW` places around where it was, until none moves, and these places move together until
+    they are neighbours. Up to GRID distinct values the result is the optimum; beyond, the best on those
+    places, refined (in `make bench` and tests within 1e-5 of the optimum). Sources: the recursion of Fisher
     1958; monotone splits as in Grønlund et al. 2017 (1701.07204).
     """
     count = len(line.points)
     few = len(line.starts) == line.distinct
-    coarse = np.append(line.starts if few else _grid(line, max(3 * GRID // 2, 24 * clusters)), count)
+    coarse = np.append(line.starts if few else _grid(line, _places(clusters)), count)
     at = _best_cuts(line.sums.at(coarse), clusters)
     if few or clusters == 1:
         return coarse[at]
     ahead, behind = coarse[np.minimum(at + REACH, len(coarse) - 1)], coarse[np.maximum(at - REACH, 0)]
     reach = np.maximum(ahead - coarse[at], coarse[at] - behind)
     return np.concatenate([[0], _refined(line, coarse[at[1:-1]], reach[1:-1]), [count]])
+
+
+def _places(clusters: int) -> int:
+    """How many places a cut may first have, or about."""
+    return max(GRID, 24 * clusters)
 
 
 def _grid(line: Line, count: int) -> np.ndarray:
@@ -126,6 +130,8 @@ def _grid(line: Line, count: int) -> np.ndarray:
     share = np.concatenate([[0.0], np.cumsum(np.cbrt(np.diff(mass) * np.diff(value) ** 2))])
     inner = up_to(line.points, np.interp(np.linspace(0, share[-1], 2 * count // 3), share, value))
     chosen = line.start(np.concatenate([np.minimum(inner, last), everywhere[::12], [0, last]]))
+    # Quantiles may all lie among equal values: a third as well where values differ, at least one a cluster.
+    chosen = np.union1d(chosen, line.starts[:: max(1, 3 * len(line.starts) // count)])
     # Finer cuts are looked for among neighbouring points, and would not find out of many that are equal.
     behind = np.searchsorted(line.points, line.points[chosen], side="right")
     behind = behind[(behind - chosen > WINDOW // 2) & (behind <= last)]

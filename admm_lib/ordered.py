@@ -39,7 +39,9 @@ def mean(values: np.ndarray) -> float:
 
 
 def scaled(values: np.ndarray, exponent: int) -> np.ndarray:
-    """Values times 2^exponent, where they are if that is exact, else in new ones of double precision."""
+    """Values times 2^exponent, where they are if that is exact, else in new ones of double precision; there
+    the smallest doubles may become zero.
+    """
     if exponent < 0:
         floor = math.ldexp(float(np.finfo(values.dtype).tiny), -exponent)
         for part in parts(len(values)):

@@ -73,10 +73,13 @@ class _FewValues(ABC):
             raise ValueError("a weight that is NaN or infinite has no nearest value")
         exponent = math.frexp(peak)[1]
         result = torch.empty(weight.shape, dtype=weight.dtype)
-        rows = (len(weight) if self.per == "channel" else 1, -1)
+        count = len(weight) if self.per == "channel" else 1
+        rows = (count, weight.numel() // max(count, 1))
         for row, out in zip(values.reshape(rows), result.reshape(rows), strict=True):
             # Squares must neither overflow nor vanish.
             nonzero = ordered.scaled(row[row != 0], -exponent)
+            if nonzero.dtype == np.float64:
+                nonzero = nonzero[nonzero != 0]  # beside the largest, some may have been too small
             snap = self._snap(nonzero, _Grain.of(weight.dtype, exponent)) if len(nonzero) else np.copy
             del nonzero  # as large as the row
             _apply(snap, row, out, exponent)
@@ -103,9 +106,9 @@ def _magnitudes(values: np.ndarray) -> np.ndarray:
 def _apply(snap: Snap, row: np.ndarray, out: Tensor, exponent: int) -> None:
     """Write what the nonzero values of a row snap to, on the scale divided by 2^exponent, to `out`."""
     for part in ordered.parts(len(row)):
-        values, nearest = row[part].astype(np.float64), np.zeros(part.stop - part.start)
-        kept = values != 0
-        nearest[kept] = np.ldexp(snap(np.ldexp(values[kept], -exponent)), exponent)
+        values = np.ldexp(row[part].astype(np.float64), -exponent)
+        nearest, kept = np.zeros(len(values)), values != 0
+        nearest[kept] = np.ldexp(snap(values[kept]), exponent)
         out[part] = torch.from_numpy(nearest)
 
 

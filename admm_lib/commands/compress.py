@@ -29,8 +29,8 @@ def add(commands: argparse._SubParsersAction) -> None:
     budget.add_argument("--ratio", type=float,
                         help="of all weights over nonzero ones, as `suggest` divides it")  # fmt: skip
     one.add_argument("--out", type=Path, required=True, metavar="FILE",
-                     help="the .admm file to write; beside it FILE.state keeps each epoch, from where a "
-                          "killed call goes on")  # fmt: skip
+                     help="the .admm file to write; beside it FILE.state, on a disk that all machines see, "
+                          "keeps each epoch, from where a killed call goes on")  # fmt: skip
     for name, kind, default, told in (
         ("epochs", int, 30, "of ADMM"),
         ("retrain", int, 20, "epochs of retraining what is left"),
@@ -39,15 +39,20 @@ def add(commands: argparse._SubParsersAction) -> None:
         ("batch-size", int, 256, "images a step, of all processes together"),
         ("workers", int, None, "processes that read images, for each that trains; default: a core each"),
         ("size", int, 224, "pixels of an image's side"),
+        ("seed", int, 0, "of all that is random"),
     ):
         more = "" if default is None else f" (default: {default:g})"
         one.add_argument(f"--{name}", type=kind, default=default, help=told + more)
+    one.add_argument("--untrained", action="store_true", help="begin with random weights where trained ones "
+                     "cannot be had")  # fmt: skip
     one.add_argument("--precision", default="32-true", help="or bf16-mixed")
     one.add_argument("--accelerator", default="auto", help="auto (default), cpu, cuda, ...")
     one.set_defaults(command=_compress)
 
 
 def _compress(options: argparse.Namespace) -> int:
+    import torch
+
     from .. import allocation, codec, image_folder, imagenet, storage
     from ..evaluation import evaluate
     from ..inspection import named
@@ -56,9 +61,20 @@ def _compress(options: argparse.Namespace) -> int:
 
     if not options.out.parent.is_dir():
         raise FileNotFoundError(f"the folder {options.out.parent} does not exist: create it first")
-    images = image_folder.loaders(options.folder, options.batch_size, options.workers, options.size)
+    if options.epochs < 1 or options.retrain < 1:
+        raise ValueError(f"--epochs and --retrain are 1 or more, not {options.epochs} and {options.retrain}")
+    if options.precision not in ("32-true", "bf16-mixed"):
+        raise ValueError(f"--precision is 32-true or bf16-mixed under ADMM, not {options.precision!r}")
+    images = image_folder.loaders(
+        options.folder, options.batch_size, options.workers, options.size, options.seed
+    )
     own = ":" in options.network
+    torch.manual_seed(options.seed)  # a killed call goes on from the same network
     model, weights = (named(options.network), "its") if own else imagenet.network(options.network)
+    if weights == "random" and not options.untrained:
+        raise ValueError(
+            f"trained weights of {options.network} cannot be had here; --untrained begins with random ones"
+        )
     if options.paper:
         sets = imagenet.published(model, options.paper)
     else:
@@ -68,12 +84,12 @@ def _compress(options: argparse.Namespace) -> int:
         raise ValueError(f"{options.network} has {outputs} outputs for {len(images.classes)} classes")
     model.to(training_device(options.accelerator))
     first = int(os.environ.get("RANK", "0")) == 0
+    right = evaluate(model, images.val).accuracy  # by all, so that none waits for another
     if first:
-        right = evaluate(model, images.val).accuracy
         print(f"{options.network} with {weights} weights: {right:.2f}% of val right", flush=True)
     state = Path(f"{options.out}.state")
     state.mkdir(exist_ok=True)
-    imagenet.compress(
+    history = imagenet.compress(
         model, images.train, sets, validate=images.val, epochs=options.epochs, retrain=options.retrain,
         lr=options.lr, rho=options.rho, folder=state, progress=_told,
         accelerator=options.accelerator, precision=options.precision,
@@ -83,7 +99,7 @@ def _compress(options: argparse.Namespace) -> int:
         codec.save(model, options.out)
         ladder = storage.ladder(model)
         print(
-            f"{evaluate(model, images.val).accuracy:.2f}% of val right with {ladder.nonzero_weights:,} of "
+            f"{history[-1].val_accuracy:.2f}% of val right with {ladder.nonzero_weights:,} of "
             f"{ladder.weights:,} weights, {options.out.stat().st_size:,} bytes: {options.out}"
         )
     return 0

@@ -65,7 +65,8 @@ def cost(networks: Mapping[str, tuple[Mapping[str, float], Mapping[str, float]]]
     time.set_yticks(range(len(networks)), list(networks))
     time.set(title=title, xlabel="seconds of an epoch", xscale="log", xlim=(0.03, 2e7))
     time.set_ylim(len(networks) - 0.5, -0.5)
-    time.grid(visible=True, axis="y")
+    time.set_xticks([10**power for power in range(-1, 8, 2)])
+    time.grid(visible=True)
     memory.set(title="in memory, without activations", xlabel="gigabytes")
     for axes, at in ((time, 0.125), (memory, 0.57)):
         handles, labels = axes.get_legend_handles_labels()

@@ -189,7 +189,7 @@ class Panel:
         ways = [list(moves_away(self.state, options, last, distance)) for distance in range(1, FAR + 1)]
         steps = [partial(self._foresee, state) for states in ways for state in states]
         if self._longest <= SLOW:  # else a hand that moves meanwhile would wait for them
-            steps += [partial(self._foresee, state, line=True) for state in ways[0]]
+            steps += [partial(self._foresee_line, state) for state in ways[0]]
         self.ahead.start(steps, self.refresh_line if self._line.value == COUNTING else None, wait)
 
     def refresh_line(self) -> None:
@@ -197,11 +197,15 @@ class Panel:
         self._pending = True
         self._catch_up()
 
-    def _foresee(self, state: State, line: bool = False) -> None:
+    def _foresee_line(self, state: State) -> None:
         with self._lock:
-            shown = self._lookup(state)
-            if line:
+            if shown := self._drawn.get(tuple(state.items())):
                 self._told(shown, state)
+        self._catch_up()
+
+    def _foresee(self, state: State) -> None:
+        with self._lock:
+            self._lookup(state)
         self._catch_up()  # where another thread of the kernel has moved a control meanwhile
 
     def _catch_up(self) -> None:
@@ -253,6 +257,8 @@ class Panel:
 
     def _complain(self, problem: Exception) -> None:
         self._error = f"{type(problem).__name__}: {problem}"
+        if self._line.value == COUNTING:
+            self._line.value = ""
         message = html.escape(self._error)
         self._alert.value = f'<div role="alert" style="color:#a12a00">{message}</div>'
 

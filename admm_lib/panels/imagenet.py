@@ -32,7 +32,7 @@ def cost_panel(measured: Mapping[str, dict[str, Any]]) -> Panel:
         ours = held["Z and U"] + held["U - Z, for the gradient"]
         return (
             f"{network}, {images} images a step: ADMM adds {100 * (gradient + update) / training:.2f}% to "
-            f"an epoch, {100 * update / training:.3f}% of it for {updates} Z- and U-update"
+            f"an epoch of training, {100 * update / training:.3f} points of it by {updates} Z- and U-update"
             f"{'s' * (updates > 1)} ({kind}); {ours / 1e9:.2f} GB stay in memory, "
             f"{held['while updating'] / 1e9:.2f} GB for as long as an update"
         )

@@ -47,7 +47,7 @@ def rate(script: Path, starter: list[str], name: str, images: int, batch: int, b
 def main() -> None:
     """Print the table, a line as soon as it is there."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="2 or more (default: %(default)s)")
     options = parser.parse_args()
     print("| network | images a step | one, images/s | two | ratio | quartiles | two that do not talk |")
     print("|---|---|---|---|---|---|---|", flush=True)

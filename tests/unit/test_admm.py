@@ -263,3 +263,27 @@ def test_geometric():
     for wrong in ((0, 1, 4), (1, 0, 4), (1, 1, 0)):
         with pytest.raises(ValueError, match="geometric needs start, end > 0 and updates >= 1"):
             geometric(*wrong)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_set_may_give_back_what_it_was_given(in_place):
+    """A ball whose inside stays as it is: Z is the weights then, and U what was disagreed on before."""
+
+    class Ball:
+        def check(self, shape, name):
+            pass
+
+        def project(self, weight):
+            return weight.clamp_(-9, 9) if in_place else weight
+
+        def hold(self, weight):
+            return nn.Identity()
+
+    model = nn.Linear(3, 1, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[1.0, 2.0, 3.0]]))
+    admm = al.ADMM(model, {"weight": Ball()})
+    assert admm.update()["weight"].primal == 0
+    assert admm.Z["weight"][0].tolist() == [[1.0, 2.0, 3.0]]
+    assert admm.U["weight"][0].tolist() == [[0.0, 0.0, 0.0]]
+    assert model.weight.tolist() == [[1.0, 2.0, 3.0]]

@@ -113,7 +113,6 @@ def test_a_network_of_ones_own_is_compressed_on_a_folder(folder, tmp_path, monke
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "mine", raising=False)
-    torch.manual_seed(0)
     assert main(words(folder, tmp_path / "out.admm")) == 0
     said = capsys.readouterr().out
     assert said.count("epoch ") == 3
@@ -123,8 +122,7 @@ def test_a_network_of_ones_own_is_compressed_on_a_folder(folder, tmp_path, monke
     ladder = al.storage.ladder(model)
     assert ladder.nonzero_weights <= ladder.weights / 5
     assert f"{ladder.nonzero_weights:,} of {ladder.weights:,} weights" in said
-    # Started again from the same network, everything is there already.
-    torch.manual_seed(0)
+    # Started again, everything is there already.
     before = (tmp_path / "out.admm").read_bytes()
     assert main(words(folder, tmp_path / "out.admm")) == 0
     assert "epoch " not in capsys.readouterr().out
@@ -138,8 +136,62 @@ def test_what_cannot_be_compressed_is_said_before_any_work(folder, tmp_path, mon
     monkeypatch.delitem(sys.modules, "mine", raising=False)
     assert main(words(folder, tmp_path / "out.admm")) == 2
     assert "2 outputs for 3 classes" in capsys.readouterr().err
+    for more, told in (
+        (["--retrain", "0"], "are 1 or more"), (["--precision", "16-mixed"], "32-true or bf16-mixed"),
+        (["--batch-size", "61"], "60 training images make no batch of 61"),
+    ):  # fmt: skip
+        assert main([*words(folder, tmp_path / "out.admm"), *more]) == 2
+        assert told in capsys.readouterr().err
     assert main(words(folder, tmp_path / "nowhere" / "out.admm")) == 2
     assert "create it first" in capsys.readouterr().err
+
+
+def test_random_weights_are_taken_when_asked_for(folder, tmp_path, monkeypatch, capsys):
+    made = nn.Sequential(nn.Flatten(), nn.Linear(768, 3))
+    monkeypatch.setattr(imagenet, "network", lambda name: (made, "random"))
+    asked = [word.replace("mine:network", "alexnet") for word in words(folder, tmp_path / "out.admm")]
+    assert main(asked) == 2
+    assert "--untrained begins with random ones" in capsys.readouterr().err
+    assert main([*asked, "--untrained"]) == 0
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_epoch_draws_by_its_number_wherever_a_run_began(folder, workers):
+    """Cuts, mirroring and order, also where worker processes draw them."""
+
+    def seen(epochs, seed):
+        made, found = image_folder.loaders(folder, batch_size=20, workers=workers, size=16), []
+
+        class Remembers(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.of = nn.Linear(768, 3)
+
+            def forward(self, x):
+                found.append(x.sum().item())
+                return self.of(x.flatten(1))
+
+        al.fit(Remembers(), made.train, epochs, lr=0.0, seed=seed, accelerator="cpu")
+        return found
+
+    both = seen(2, seed=5)
+    assert len(both) == 6
+    assert both[3:] == seen(1, seed=6)
+    assert both[:3] != both[3:]
+
+
+def test_a_sampler_for_several_processes_is_told_the_epoch_in_time(folder, monkeypatch):
+    monkeypatch.setattr(image_folder, "launched", lambda: 2)
+    monkeypatch.setenv("RANK", "1")
+    made = image_folder.loaders(folder, batch_size=20, workers=1, size=16)
+    orders = []
+    real = type(made.train.sampler).__iter__
+    monkeypatch.setattr(
+        type(made.train.sampler), "__iter__", lambda self: (orders.append(self.epoch), real(self))[1]
+    )
+    model = nn.Sequential(nn.Flatten(), nn.Linear(768, 3))
+    al.fit(model, made.train, 2, schedule="constant", seed=5, accelerator="cpu")
+    assert orders == [6, 7]
 
 
 @pytest.mark.full

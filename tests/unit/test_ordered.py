@@ -74,14 +74,18 @@ SETS = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("each", SETS, ids=repr)
-def test_projections_do_not_depend_on_the_parts(each, monkeypatch):
+def test_projections_do_not_depend_on_the_parts(each, dtype, monkeypatch):
     weight = torch.randn(7, 61, generator=torch.Generator().manual_seed(3)) * 40
     weight[weight.abs() < 10] = -0.0
+    weight = weight.to(dtype)
     whole = each.project(weight)
     monkeypatch.setattr(ordered, "PART", 64)
+    assert torch.equal(whole, each.project(weight))
+    monkeypatch.setattr(ordered, "SMALL", 50)
     cut = each.project(weight)
-    assert torch.equal(whole, cut)
+    assert torch.allclose(whole, cut, rtol=1e-6)
     assert not cut[weight == 0].signbit().any()
 
 
@@ -105,3 +109,21 @@ def test_few_values_among_many_points_are_clustered_exactly(monkeypatch):
 
 def test_the_sums_kept_are_few(small_parts):
     assert ordered.PrefixSums(normal(3200))._kept.size == 101
+
+
+def test_ties_do_not_hide_the_few_values_that_differ():
+    """Nearly all points are one value, which quantiles do not look beyond; the others have places as well."""
+    values = torch.from_numpy(np.concatenate([[0.5] * 98_900, np.geomspace(0.1, 1e-30, 1100)]))
+    distinct = values.unique()
+    for clusters in (128, 256):
+        heavy = torch.ones(len(distinct), dtype=torch.float64)
+        heavy[-1] = 98_900
+        want = kmeans(distinct, clusters, importance=heavy).error
+        assert kmeans(values, clusters).error <= want * 1.01
+
+
+def test_a_number_too_small_beside_the_largest_counts_as_zero():
+    weight = torch.tensor([2.0, 5e-324], dtype=torch.float64)
+    for each in SETS:
+        if each.per == "layer":
+            assert each.project(weight)[1] == 0

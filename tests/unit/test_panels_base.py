@@ -212,6 +212,7 @@ def test_numbers_that_fail_say_so_under_their_picture(panel):
 
     asyncio.run(session())
     assert panel.error == "ZeroDivisionError: float division by zero"
+    assert panel.line == ""
 
 
 def test_only_what_a_hand_moves_is_followed_ahead(panel, drawing):
