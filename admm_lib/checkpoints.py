@@ -34,7 +34,12 @@ class Checkpoint:
         state = {name: part.state_dict() for name, part in self.parts.items()}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with files.replaced(self.path) as file:
-            torch.save({"run": self.run, "parts": state, "more": more}, file)
+            try:
+                torch.save({"run": self.run, "parts": state, "more": more}, file)
+            except RuntimeError as error:  # of torch, in the place of what the file said, as of a full disk
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
 
     def read(self) -> dict[str, Any]:
         """Put everything back to where it was, and give what was kept as `more`; {} without a file.

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from .names import resolve, tensors
-from .parametrizations import hold, mask_of, original
+from .parametrizations import hold_tied, mask_of, original
 
 
 class Layers:
@@ -94,8 +94,7 @@ class Layers:
 
     def hold(self, i: int, value: Tensor, constraint: nn.Module) -> None:
         """Set a layer to `value` and hold it, and whatever is tied to it, by `constraint`."""
-        for owner in self._owners[i]:
-            hold(*owner, value, constraint)
+        hold_tied(self._owners[i], value, constraint)
 
     def part_of(self, model: nn.Module) -> bool:
         """Whether every one of the layers belongs to `model`."""

@@ -97,6 +97,8 @@ class Scaled(nn.Module):
     def right_inverse(self, weight: Tensor) -> Tensor:
         """The magnitude behind `weight`."""
         inside = tuple(range(1 if self.per == "channel" else 0, weight.dim()))
+        if weight.numel() == 0:
+            return weight.sum(dim=inside, keepdim=True)
         return weight.abs().amax(dim=inside, keepdim=True)
 
 
@@ -205,8 +207,22 @@ def hold(module: nn.Module, tensor_name: str, weight: Tensor, constraint: nn.Mod
     """Set the tensor to `weight` and hold it by `constraint`, in place of any earlier constraint."""
     release(module, tensor_name)
     _own_class(module)
-    getattr(module, tensor_name).copy_(weight)
+    plain = getattr(module, tensor_name)
+    plain.copy_(weight)
+    plain.grad = None  # of the weight; what trains from here on may have another form
     parametrize.register_parametrization(module, tensor_name, constraint)
+
+
+def hold_tied(owners: list[tuple[nn.Module, str]], weight: Tensor, constraint: nn.Module) -> None:
+    """Hold one tensor that several modules share; what trains behind it stays shared."""
+    first, *others = owners
+    hold(*first, weight, constraint)
+    for module, tensor_name in others:
+        # Its parameter is the first one's, which has taken on the form of what trains, a codebook's say.
+        release(module, tensor_name)
+        setattr(module, tensor_name, nn.Parameter(weight.clone(), requires_grad=weight.is_floating_point()))
+        hold(module, tensor_name, weight, constraint)
+        module.parametrizations[tensor_name].original = first[0].parametrizations[first[1]].original
 
 
 def release(module: nn.Module, tensor_name: str) -> None:
@@ -233,7 +249,18 @@ def bake(model: nn.Module) -> nn.Module:
 
     Needed before pickling, ONNX export, or a state dict with the names of the dense network.
     """
+    shared: dict[int, list[tuple[nn.Module, str]]] = {}  # by what trains behind a tensor: who has it
     for module in model.modules():
         for tensor_name in list(getattr(module, "parametrizations", ())):
+            behind = module.parametrizations[tensor_name]  # torch's own may have several originals
+            shared.setdefault(id(getattr(behind, "original", behind)), []).append((module, tensor_name))
+    for (first, first_name), *others in shared.values():
+        for module, tensor_name in others:  # releasing one changes what is behind it
+            behind = original(module, tensor_name)
+            apart = nn.Parameter(behind.detach().clone(), requires_grad=behind.requires_grad)
+            module.parametrizations[tensor_name].original = apart
+        release(first, first_name)
+        for module, tensor_name in others:
             release(module, tensor_name)
+            setattr(module, tensor_name, getattr(first, first_name))
     return model
