@@ -9,6 +9,8 @@ from typing import Any, BinaryIO
 
 import yaml
 
+MOST = 100_000  # values, lists and mappings of a YAML file
+
 
 @contextmanager
 def replaced(path: Path) -> Iterator[BinaryIO]:
@@ -35,20 +37,21 @@ def cache_folder() -> Path:
 
 
 def read_yaml(path: Path) -> Any:
-    """What a YAML file of this project says. FileNotFoundError, or ValueError naming the file, unless it is
-    plain: values, lists and mappings, all written out, so that what is read is no larger than the file.
+    """What a YAML file of this project says: values, lists and mappings, no more than `MOST` in all.
+
+    A few lines that name each other may stand for billions. Raises FileNotFoundError, or ValueError naming
+    the file, for what is no YAML of that kind.
     """
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _WrittenOut)
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: bytes, or a date in month 99
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"{path.name} is not YAML of values, lists and mappings: {reason}") from None
-
-
-class _WrittenOut(yaml.SafeLoader):
-    """A few lines that name each other would be billions of items: nothing is repeated by its name here."""
-
-    def compose_node(self, parent: Any, index: Any) -> yaml.Node:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError(f"*{self.peek_event().anchor} is said elsewhere: write it out")
-        return super().compose_node(parent, index)
+    seen, left = 0, [found]
+    while left:
+        each = left.pop()
+        seen += 1
+        if seen > MOST:
+            raise ValueError(f"{path.name} says more than {MOST:,} things, what *names stand for included")
+        left += each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
+    return found

@@ -36,7 +36,8 @@ def loaders(
 
     `folder` holds `train` and `val`, and each of these a folder of images for every class. Training images
     are cut at random and mirrored, of the others the middle is taken. `batch_size` is that of all processes
-    together; `workers` read for each process, by default one for each of its cores, up to 16. Raises
+    together; `workers` read for each process, by default one for each of its cores, up to 16. Order and cuts
+    follow from `fit`'s seed; `seed` is that by which several processes deal out the images. Raises
     DataError, naming the folder, where one is missing or empty, or where `val` has a class that `train` has
     not; ValueError for a batch size that the processes cannot share or the images cannot fill, and a size or
     workers below 0.

@@ -5,6 +5,7 @@ memory are then as good, and accuracies, thresholds and steps mean nothing.
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from urllib.error import URLError
 
@@ -78,24 +79,32 @@ def compress(
     retrain: int = 20,
     lr: float = 1e-3,
     rho: float = RHO,
+    seed: int = 0,
     folder: Path | None = None,
-    progress: bool | Callable[[Epoch], None] = False,
+    progress: Callable[[str, Epoch], None] = lambda stage, epoch: None,
     **fabric: str,
 ) -> list[Epoch]:
     """ADMM for `epochs`, with rho growing tenfold, then masked retraining; the history of both.
+
+    All that is random is drawn by `seed`; `progress(stage, epoch)` is called after each epoch.
 
     SGD with a momentum of 0.9 and weight decay of 1e-4, at `lr` under ADMM, then in one cycle up to it.
     `folder` keeps the state after each epoch, and the same call on the same network goes on from there.
     `fabric` are `accelerator` and `precision` of `fit`, whose errors it raises.
     """
-    common = {"validate": validate, "progress": progress, **fabric}
+    common = {"validate": validate, **fabric}
     kept = {name: folder and folder / f"{name}.ckpt" for name in ("admm", "retrain")}
 
     def optimizer() -> torch.optim.Optimizer:
         return torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=1e-4)
 
     admm = ADMM(model, sets, rho=rho, schedule=geometric(1, 10, max(1, epochs - 1)))
-    history = fit(model, train, epochs, admm=admm, optimizer=optimizer(), resume=kept["admm"], **common)
+    history = fit(
+        model, train, epochs, admm=admm, optimizer=optimizer(), seed=seed, resume=kept["admm"],
+        progress=partial(progress, "ADMM"), **common,
+    )  # fmt: skip
     admm.finalize()
-    more = {"seed": epochs, "optimizer": optimizer(), "resume": kept["retrain"]}
-    return history + fit(model, train, retrain, **more, **common)
+    return history + fit(
+        model, train, retrain, optimizer=optimizer(), seed=seed + epochs, resume=kept["retrain"],
+        progress=partial(progress, "retraining"), **common,
+    )  # fmt: skip

@@ -43,8 +43,8 @@ def read(path: str | Path) -> Study:
     Raises ValueError naming the file and the problem.
     """
     path = Path(path)
+    study = files.read_yaml(path)
     try:
-        study = files.read_yaml(path)
         for problem in _problems(study, path.stem):
             raise ValueError(problem)
     except (TypeError, KeyError, ValueError) as error:

@@ -110,7 +110,7 @@ class Adaptive:
 
     def code(self, coder: Coder, symbol: int | None) -> int:
         """Write or read one symbol, and learn from it."""
-        symbol = coder.symbol(Categorical(self._counts, perfect=False), symbol)
+        symbol = coder.symbol(weighted(self._counts), symbol)
         self._counts[symbol] += GAIN
         self._total += GAIN
         if self._total > MEMORY:

@@ -1,9 +1,11 @@
 """compress: a network on a folder of images, by one process or, under torchrun, by several."""
 
 import argparse
+import json
 import os
 from pathlib import Path
 
+from .. import files
 from .values import examples
 
 EXAMPLES = """
@@ -13,6 +15,8 @@ EXAMPLES = """
   torchrun --standalone --nproc-per-node 8 -m admm_lib compress /data/imagenet --network alexnet \\
       --paper 1811.01907 --precision bf16-mixed --batch-size 1024 --lr 0.004 --out alexnet.admm
 """
+
+OTHERWISE = ("command", "out", "workers", "accelerator", "untrained")  # options that change no result
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -24,8 +28,8 @@ def add(commands: argparse._SubParsersAction) -> None:
                      help="alexnet, vgg16, resnet50 or mobilenet_v2, with torchvision's trained weights "
                           "where they can be had; or your own, MODULE:CALLABLE")  # fmt: skip
     budget = one.add_mutually_exclusive_group(required=True)
-    budget.add_argument("--paper", metavar="ARXIV", help="the shares of each layer of AlexNet that a paper "
-                        "keeps: 1811.01907 or 1510.00149")  # fmt: skip
+    budget.add_argument("--paper", choices=("1811.01907", "1510.00149"),
+                        help="the shares of each layer of AlexNet that a paper keeps")  # fmt: skip
     budget.add_argument("--ratio", type=float,
                         help="of all weights over nonzero ones, as `suggest` divides it")  # fmt: skip
     one.add_argument("--out", type=Path, required=True, metavar="FILE",
@@ -87,24 +91,52 @@ def _compress(options: argparse.Namespace) -> int:
     right = evaluate(model, images.val).accuracy  # by all, so that none waits for another
     if first:
         print(f"{options.network} with {weights} weights: {right:.2f}% of val right", flush=True)
-    state = Path(f"{options.out}.state")
-    state.mkdir(exist_ok=True)
-    history = imagenet.compress(
+    state = _state(options, images, first)
+    imagenet.compress(
         model, images.train, sets, validate=images.val, epochs=options.epochs, retrain=options.retrain,
-        lr=options.lr, rho=options.rho, folder=state, progress=_told,
+        lr=options.lr, rho=options.rho, seed=options.seed, folder=state, progress=_told if first else _silent,
         accelerator=options.accelerator, precision=options.precision,
     )  # fmt: skip
+    right = evaluate(model, images.val).accuracy
     if first:
         model = bake(model.cpu())
         codec.save(model, options.out)
         ladder = storage.ladder(model)
         print(
-            f"{history[-1].val_accuracy:.2f}% of val right with {ladder.nonzero_weights:,} of "
+            f"{right:.2f}% of val right with {ladder.nonzero_weights:,} of "
             f"{ladder.weights:,} weights, {options.out.stat().st_size:,} bytes: {options.out}"
         )
     return 0
 
 
-def _told(epoch: object) -> None:
-    print(f"epoch {epoch.number}: loss {epoch.loss:.4f}, {epoch.val_accuracy:.2f}% of val right, "
+def _state(options: argparse.Namespace, images: object, first: bool) -> Path:
+    """The folder that keeps each epoch. ValueError where it is that of another call."""
+    kept = Path(f"{options.out}.state")
+    told = {name: str(each) for name, each in vars(options).items() if name not in OTHERWISE}
+    told["folder"] = str(options.folder.resolve())
+    told["images"] = f"{len(images.train.dataset)} and {len(images.val.dataset)}"
+    file = kept / "options.json"
+    if file.exists():
+        before = json.loads(file.read_text())
+        for name, each in told.items():
+            if before.get(name) != each:
+                raise ValueError(
+                    f"{kept} is of a call with {name} {before.get(name)}, here {each}: "
+                    "give another --out, or delete that folder to begin anew"
+                )
+        if first:
+            print(f"going on from {kept}", flush=True)
+    elif first:
+        kept.mkdir(exist_ok=True)
+        with files.replaced(file) as new:
+            new.write(json.dumps(told).encode())
+    return kept
+
+
+def _silent(stage: str, epoch: object) -> None:
+    """One process tells for all."""
+
+
+def _told(stage: str, epoch: object) -> None:
+    print(f"{stage}, epoch {epoch.number}: loss {epoch.loss:.4f}, {epoch.val_accuracy:.2f}% of val right, "
           f"{epoch.seconds:.0f} s", flush=True)  # fmt: skip

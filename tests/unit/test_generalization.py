@@ -145,7 +145,7 @@ def test_the_networks_are_those_of_the_records(monkeypatch, tmp_path):
     recipe = {"model": "lenet5", "method": "admm"}
     monkeypatch.setattr(general.records, "read", lambda name: {"recipe": recipe, "runs": [run]})
     monkeypatch.setattr(general.recipes, "ranks", lambda recipe: {})
-    monkeypatch.setattr(general.stages, "dense", lambda recipe: "dense")
+    monkeypatch.setattr(general.recipe_stages, "dense", lambda recipe: "dense")
     monkeypatch.setattr(general.data, "HOME", tmp_path / "data")
 
     class Done:

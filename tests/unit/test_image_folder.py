@@ -1,5 +1,6 @@
 """Folders of images as batches, and networks compressed on them from the command line."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -116,17 +117,21 @@ def test_a_network_of_ones_own_is_compressed_on_a_folder(folder, tmp_path, monke
     assert main(words(folder, tmp_path / "out.admm")) == 0
     said = capsys.readouterr().out
     assert said.count("epoch ") == 3
-    import mine
-
-    model = al.load(tmp_path / "out.admm", model=mine.network())
+    model = al.load(tmp_path / "out.admm", model=importlib.import_module("mine").network())
     ladder = al.storage.ladder(model)
     assert ladder.nonzero_weights <= ladder.weights / 5
     assert f"{ladder.nonzero_weights:,} of {ladder.weights:,} weights" in said
-    # Started again, everything is there already.
+    # Started again, everything is there already; with other options it is another run.
     before = (tmp_path / "out.admm").read_bytes()
     assert main(words(folder, tmp_path / "out.admm")) == 0
-    assert "epoch " not in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "epoch " not in said
+    assert "going on from" in said
     assert (tmp_path / "out.admm").read_bytes() == before
+    assert main([*words(folder, tmp_path / "out.admm"), "--seed", "1"]) == 2
+    assert "of a call with seed 0, here 1" in capsys.readouterr().err
+    assert main([*words(folder, tmp_path / "other.admm"), "--seed", "1"]) == 0
+    assert (tmp_path / "other.admm").read_bytes() != before
 
 
 def test_what_cannot_be_compressed_is_said_before_any_work(folder, tmp_path, monkeypatch, capsys):

@@ -98,7 +98,7 @@ def test_an_arm_is_named_twice_in_whatever_order_its_fields_stand(home):
 def test_what_is_not_yaml_is_refused(home):
     path = home / "data" / "studies" / "few.yaml"
     path.write_text("a: [1,")
-    with pytest.raises(ValueError, match=r"few\.yaml: while parsing"):
+    with pytest.raises(ValueError, match=r"few\.yaml is not YAML of .* while parsing"):
         studies.read(path)
 
 
