@@ -127,3 +127,11 @@ def test_a_number_too_small_beside_the_largest_counts_as_zero():
     for each in SETS:
         if each.per == "layer":
             assert each.project(weight)[1] == 0
+
+
+def test_every_so_manieth_run_is_counted_through_all_parts(monkeypatch):
+    monkeypatch.setattr(ordered, "PART", 16)
+    points = np.repeat(np.arange(50, dtype=np.float32), 3)  # runs of three, in parts of sixteen
+    count, starts = ordered.runs(points, 7)
+    assert count == 50
+    assert starts.tolist() == list(range(0, 150, 24))  # every eighth
