@@ -20,11 +20,10 @@ from torch import Tensor, nn
 
 from . import groups
 from .constraints import Constraint, LowRank
-from .layers import Layers
+from .layers import Layers, distance
 from .schedules import Schedule, balancing, check_rho
 
 Key = str | tuple[str, ...]
-AT_ONCE = 1 << 16  # weights of a difference
 
 
 class Residuals(NamedTuple):
@@ -207,7 +206,7 @@ class ADMM:
             W = self._layers.join(pair.layers)
             target = W + pair.U
             Z = self._project(pair, target)
-            primal, moved = _distance(W, Z), _distance(Z, pair.Z)
+            primal, moved = distance(W, Z), distance(Z, pair.Z)
             # U + W - Z; without one more copy of a large layer, unless the set gave back what it was given.
             same = Z.untyped_storage().data_ptr() == target.untyped_storage().data_ptr()
             pair.Z, pair.U = Z, pair.U + (W - Z) if same else target.sub_(Z)
@@ -303,11 +302,3 @@ class ADMM:
         for i, value in enumerate(self._projected()):
             self._layers.hold(i, value, sets[i].hold(value))
         self._finished = True
-
-
-def _distance(one: Tensor, other: Tensor) -> float:
-    """||one - other||, some outputs at a time on the CPU, so that the difference takes little memory."""
-    one, other = torch.atleast_1d(one, other)
-    rows = max(1, AT_ONCE * len(one) // one.numel()) if one.is_cpu and one.numel() else max(len(one), 1)
-    pieces = zip(one.split(rows), other.split(rows), strict=True)
-    return torch.stack([(a - b).norm() for a, b in pieces]).cpu().double().norm().item()

@@ -7,6 +7,8 @@ from torch.nn.utils.parametrize import is_parametrized
 from .names import resolve, tensors
 from .parametrizations import hold_tied, mask_of, original
 
+AT_ONCE = 1 << 16  # weights of a difference
+
 
 class Layers:
     """The named weights of `model`, by position in the order of `add`; tied layers share one weight.
@@ -100,3 +102,11 @@ class Layers:
         """Whether every one of the layers belongs to `model`."""
         parts = {id(module) for module in model.modules()}
         return all(id(owners[0][0]) in parts for owners in self._owners)
+
+
+def distance(one: Tensor, other: Tensor) -> float:
+    """||one - other||, some outputs at a time on the CPU, so that the difference takes little memory."""
+    one, other = torch.atleast_1d(one, other)
+    rows = max(1, AT_ONCE * len(one) // one.numel()) if one.is_cpu and one.numel() else max(len(one), 1)
+    pieces = zip(one.split(rows), other.split(rows), strict=True)
+    return torch.stack([(a - b).norm() for a, b in pieces]).cpu().double().norm().item()

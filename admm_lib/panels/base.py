@@ -227,7 +227,7 @@ class Panel:
             self._error = self._alert.value = ""
             if self._shown_code.value:
                 self._show_code()
-        except Exception as problem:  # whatever it is, the reader must see it where the picture is
+        except Exception as problem:  # the reader must see it where the picture is
             self._complain(problem)
 
     def _told(self, shown: Shown, state: State) -> str:
