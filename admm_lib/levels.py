@@ -2,14 +2,15 @@ r"""The best scale of a set of levels: which step, exponent or magnitude is near
 
 Each function looks at magnitudes m_i = |w_i| > 0 alone, ascending, since all these sets are symmetric, and
 returns the parameter of the set with the least squared error sum_i (m_i - level(m_i))^2. Zeros are left out
-by the caller. All of them count in double precision on the CPU, and take little memory.
+by the caller. All of them count in double precision on the CPU, and take little memory. The best_* raise
+ValueError where magnitudes do not ascend.
 """
 
 import math
 
 import numpy as np
 
-from .ordered import PrefixSums, mean, parts, runs, up_to
+from .ordered import PrefixSums, check_ascending, mean, parts, runs, up_to
 
 GRID = 1024  # steps that are tried first, or 32 per level where these are more
 EXACT = 1 << 17  # up to so many levels at all changes of a label, all are tried
@@ -23,6 +24,7 @@ def best_step(m: np.ndarray, count: int) -> float:
     stretches are tried, which finds the optimum; many: the best of `GRID` steps are improved until no label
     changes. Source: the interval search of 1811.01907, Section 3.
     """
+    check_ascending(m)
     if count == 1:
         return mean(m)
     sums = PrefixSums(m)
@@ -85,6 +87,7 @@ def best_exponent(m: np.ndarray, count: int, most: float = math.inf) -> int:
     Beyond the exponents of the largest and of the least weight the error only grows, so that all of them are
     tried. Source: the power-of-two levels of 1811.01907, Section 3.
     """
+    check_ascending(m)
     sums = PrefixSums(m)
     first, last = math.floor(math.log2(m[0])), math.ceil(math.log2(m[-1])) + count
     last = min(last, math.frexp(most)[1] - 1) if math.isfinite(most) else last
@@ -102,6 +105,7 @@ def best_ternary(m: np.ndarray) -> tuple[float, int]:
     For each k, a is their mean and the gain over zero k a^2; the largest gain of all k is the optimum (the
     fewest, where several are). Source: the ternary weights of 1605.04711, Eq. (4), solved exactly.
     """
+    check_ascending(m)
     descending, total = m[::-1], 0.0
     best, gain, a = 0, -math.inf, 0.0
     for part in parts(len(m)):

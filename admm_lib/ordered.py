@@ -27,6 +27,14 @@ def flat(values: Tensor) -> np.ndarray:
     return (row if row.dtype in (torch.float32, torch.float64) else row.double()).numpy()
 
 
+def check_ascending(points: np.ndarray) -> None:
+    """Raises ValueError where a number is less than the one before it, or NaN."""
+    for part in parts(len(points)):
+        begin = max(part.start, 1)
+        if not (points[begin : part.stop] >= points[begin - 1 : part.stop - 1]).all():
+            raise ValueError("the numbers do not ascend: sort them first, numpy.sort(...)")
+
+
 def largest(values: np.ndarray) -> float:
     """The largest magnitude, 0 of none; NaN where there is one."""
     peaks = [np.abs(values[part]).max() for part in parts(len(values))]
