@@ -13,10 +13,12 @@
 # TORCH_INDEX=<url>        an extra package index, for another build of torch (CPU only, CUDA, ROCm);
 #                          to change it later, remove .venv first
 # ARGS="--only 01"         more arguments for the command behind run, lab, test, bench or records
+# JOBS=4                   tests side by side (default: 2)
 # PROFILE=smoke            the profile of make run: smoke, quick (default) or paper
 
 PYTHON  ?= python3
 PROFILE ?= quick
+JOBS    ?= 2
 ARGS    ?=
 VENV    := .venv
 BIN     := $(VENV)/bin
@@ -56,14 +58,14 @@ site: $(STAMP)
 	$(BIN)/python -m admm_lib site $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 # The slow tier alone: what test-full has and test has not.
 test-rest: $(STAMP)
-	$(BIN)/python -m pytest -m full $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m full $(ARGS)
 
 test-full: $(STAMP)
-	$(BIN)/python -m pytest -m "full or not full" $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "full or not full" $(ARGS)
 
 bench: $(STAMP)
 	$(BIN)/python tests/benchmarks/bench.py $(ARGS)

@@ -139,6 +139,15 @@ def create(name: str, seed: int | None = None) -> nn.Module:
         return ARCHITECTURES[name]()
 
 
+def outline(name: str) -> nn.Module:
+    """The layers and shapes of a network without values (torch's meta device): enough to check names by.
+
+    Raises ValueError for an unknown name.
+    """
+    with torch.device("meta"):
+        return create(name)
+
+
 def with_dropout(network: nn.Sequential, shares: Mapping[str, float]) -> nn.Sequential:
     """The same network with the same weights, which drops a share of a layer's inputs while training.
 

@@ -1,7 +1,10 @@
-"""Rivals of ADMM: hard thresholding; in quantization snapping a share at a time, and straight-through."""
+"""Rivals of ADMM: hard thresholding, gradual magnitude, a plain penalty; in quantization, snapping a share at
+a time, and straight-through.
+"""
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +14,7 @@ from .admm import ADMM, Key, Residuals
 from .constraints import Constraint, LowRank, Sparse
 from .intersection import Both
 from .names import resolve
-from .parametrizations import Partly, StraightThrough, hold
+from .parametrizations import Mask, Partly, StraightThrough, hold
 from .projections import nearest_level
 from .quantization import Levels
 
@@ -70,6 +73,63 @@ class HardThresholding(ADMM):
         self._layers.assign(projected)
         self.iteration += 1
         self.history.append(residuals)
+        return residuals
+
+
+class GradualMagnitude(HardThresholding):
+    r"""Gradual magnitude pruning, trained as ADMM is: with each update fewer weights stay, and none returns.
+
+    After update t of T, n - (n - keep) (1 - (1 - t/T)^3) of n groups are left, those of the largest norm,
+    held by a mask. Raises ValueError for a set that is not Sparse, for updates < 1, and as ADMM does. Source:
+    Zhu and Gupta 2017 (1710.01878), Eq. (1).
+    """
+
+    def __init__(self, model: nn.Module, constraints: Mapping[Key, Sparse], updates: int) -> None:
+        if updates < 1:
+            raise ValueError(f"gradual pruning takes 1 update or more, not {updates}")
+        for key, each in constraints.items():
+            if not isinstance(each, Sparse):
+                raise ValueError(f"{key}: {each!r} does not prune; gradual pruning is for Sparse")
+        super().__init__(model, constraints)
+        self._updates = updates
+        for i in range(len(self._layers)):
+            if self._layers.mask(i) is None:
+                value = self._layers.value(i).clone()
+                self._layers.hold(i, value, Mask(torch.ones_like(value, dtype=torch.bool)))
+
+    @torch.no_grad()
+    def update(self) -> dict[Key, Residuals]:
+        """The masks of the next update; how far that moved the weights is the primal residual, by key."""
+        self._still_open()
+        self._layers.check_finite()
+        gone = 1 - (1 - min((self.iteration + 1) / self._updates, 1)) ** 3
+        residuals: dict[Key, Residuals] = {}
+        for pair in self._pairs:
+            W = self._layers.join(pair.layers)
+            count = pair.constraint.count(W.shape)
+            stay = count - round((count - pair.constraint.budget(count)) * gone)
+            chosen = replace(pair.constraint, keep=stay, ratio=None).chosen(W).expand_as(W)
+            residuals[pair.key] = Residuals(W[~chosen].norm().item(), 0.0, W.norm().item(), pair.rho)
+            for i, piece in zip(pair.layers, self._layers.split(pair.layers, chosen), strict=True):
+                self._layers.mask(i).logical_and_(piece)
+        self.iteration += 1
+        self.history.append(residuals)
+        return residuals
+
+
+class QuadraticPenalty(ADMM):
+    r"""ADMM without its dual, U = 0: f(W) + sum_i rho_i / 2 ||W_i - Z_i||^2, Z_i the projection of W_i.
+
+    The quadratic penalty method; the projection and the pull of ADMM without what it remembers. Errors as for
+    ADMM. Source: Carreira-Perpinan and Idelbayev 2018, "Learning-Compression", Section 2 (quadratic penalty).
+    """
+
+    def update(self) -> dict[Key, Residuals]:
+        """As ADMM's, and U forgotten."""
+        residuals = super().update()
+        for pair in self._pairs:
+            pair.U.zero_()
+        self._refresh()
         return residuals
 
 

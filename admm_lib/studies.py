@@ -79,7 +79,7 @@ def _problems(study: Any, stem: str) -> Iterator[str]:
     chosen = arms(study)
     if len({json.dumps(_named(arm)) for arm in chosen}) < len(chosen):
         yield "arms name a pair of bits and start twice"
-    layers = prunable(models.create(recipe["model"]))
+    layers = prunable(models.outline(recipe["model"]))
     for arm in chosen:
         _clusters(arm, seed=0)  # says itself what is wrong with it
         if unknown := set(arm.get("layers", ())) - layers.keys():

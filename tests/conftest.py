@@ -17,6 +17,10 @@ from admm_lib import data, records
 PARAMETERS = 'profile = "quick"\nseed = 0\ndataset = "auto"'
 
 
+if count := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # the workers share the processors
+    torch.set_num_threads(max(1, torch.get_num_threads() // int(count)))
+
+
 @pytest.fixture
 def tiny(tmp_path: Path) -> Callable[..., Path]:
     """A function: writes notebook `name` of these code cells (markdown where one starts with "#")

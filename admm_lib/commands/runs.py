@@ -1,4 +1,4 @@
-"""run, sweep, study: recipes, tried out or recorded."""
+"""run, sweep, study, compare: recipes, tried out or recorded; studies and comparisons, recorded."""
 
 import argparse
 from pathlib import Path
@@ -19,7 +19,7 @@ SWEEP = """
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    """run, sweep and study."""
+    """run, sweep, study and compare."""
     _add_run(commands)
     _add_sweep(commands)
 
@@ -28,6 +28,14 @@ def add(commands: argparse._SubParsersAction) -> None:
     study.add_argument("--seed", dest="seeds", action="append", type=int,
                        help="instead of the study's seeds; may be repeated")  # fmt: skip
     study.set_defaults(command=_study)
+
+    compare = commands.add_parser("compare", help="compare ways of pruning under one protocol, and write the "
+                                  "record; several calls at once share the work")  # fmt: skip
+    compare.add_argument("comparisons", nargs="+", type=Path, metavar="COMPARISON",
+                         help="data/comparison/NAME.yaml")  # fmt: skip
+    compare.add_argument("--seed", dest="seeds", action="append", type=int,
+                         help="instead of all final seeds; may be repeated")  # fmt: skip
+    compare.set_defaults(command=_compare)
 
 
 def _add_run(commands: argparse._SubParsersAction) -> None:
@@ -116,4 +124,12 @@ def _study(options: argparse.Namespace) -> int:
 
     for path in options.studies:
         studies.run(path, options.seeds, report=print)
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from .. import comparison
+
+    for path in options.comparisons:
+        comparison.run(path, options.seeds, report=print)
     return 0

@@ -100,7 +100,7 @@ def _misstepped(recipe: Recipe) -> Iterator[str]:
     """What is wrong with the steps: their form, or a budget above what the ones before leave."""
     if not steps(recipe):
         yield "steps names no step"
-    network = models.create(recipe["model"], seed=0)
+    network = models.outline(recipe["model"])
     left = allocation.Left(network)
     few: set[str] = set()  # the layers that have been quantized
     for number, step in enumerate(steps(recipe), 1):
@@ -210,7 +210,7 @@ def _misdropped(model: str, shares: object) -> Iterator[str]:
     if not isinstance(shares, dict) or not all(isinstance(p, int | float) for p in shares.values()):
         yield f"dense: dropout maps layers to the share of their inputs that is dropped, not {shares!r}"
     try:
-        models.with_dropout(models.create(model, seed=0), shares)
+        models.with_dropout(models.outline(model), shares)
     except ValueError as error:
         yield f"dense: {error}"
 

@@ -179,7 +179,7 @@ DIGITS = al.data.load("digits")
         ({"data": iter([])}, "this iterable has no length, which a one-cycle needs"),
         ({"batch_size": 0}, "batch_size must be 1 or more, but is 0"),
     ],
-    ids=str,
+    ids=lambda value: ", ".join(value) if isinstance(value, dict) else value,
 )
 def test_bad_arguments_of_fit(options, expected):
     options = {"data": DIGITS, "epochs": 1} | options

@@ -1,0 +1,172 @@
+"""Ways of pruning under one protocol: budgets met, tuned by the rule, recorded once, resumed, shared."""
+
+import copy
+import json
+
+import pytest
+import torch
+import yaml
+from filelock import FileLock
+
+import admm_lib as al
+from admm_lib import comparison, data, models, records
+from admm_lib.pruning_ways import WAYS, Task, Way
+
+KEEP = {"conv1.weight": 150, "conv2.weight": 900, "fc1.weight": 1500, "fc2.weight": 300}
+FEW = {
+    "name": "few", "title": "Few", "model": "lenet5", "dataset": "digits", "images": 200, "tuning_seed": 20,
+    "seeds": [120, 121], "batch_size": 50, "precision": "32-true", "shift_pixels": 0,
+    "dense": {"epochs": 1, "lr": 0.002}, "phases": [1, 1], "rate": 0.001, "lr": 0.002,
+    "budgets": {"many": KEEP, "few": {**KEEP, "fc1.weight": 500}}, "tuned_at": {"many": "few", "few": "few"},
+    "arms": [{"ways": ["admm", "fresh"], "at": ["many", "few"]}, {"ways": ["torch-prune"], "at": ["few"]}],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def task():
+    images = data.load("digits")
+    few = data.Data(images.name, images.train.subset(200), images.val, images.test, images.note)
+    dense = models.create("lenet5", 0)
+    al.fit(dense, few, 1, lr=2e-3)
+
+    def made(seed=3):
+        return Task(
+            "lenet5", dense, few, KEEP, seed, 1, (2, 1), 1e-3, 2e-3, 50, "32-true", 1,
+            lambda: WAYS["admm"].prune(made(seed), 1e-3),
+        )  # fmt: skip
+
+    return made
+
+
+@pytest.mark.filterwarnings("ignore:.*KernelPreference.*")  # torchao's own
+@pytest.mark.parametrize("name", WAYS)
+def test_every_way_meets_every_budget_and_leaves_the_dense_network_alone(task, name):
+    before = copy.deepcopy(task().dense.state_dict())
+    pruned = WAYS[name].prune(task(), WAYS[name].values[1])
+    assert {each: int(pruned.get_parameter(each).count_nonzero()) for each in KEEP} == KEEP
+    assert pruned.state_dict().keys() == before.keys()
+    assert all(torch.equal(tensor, before[each]) for each, tensor in task().dense.state_dict().items())
+
+
+def test_random_masks_are_drawn_by_the_seed(task):
+    first, again, other = (WAYS["random"].prune(task(seed), 1e-3).fc1.weight != 0 for seed in (3, 3, 4))
+    assert first.equal(again)
+    assert not first.equal(other)
+
+
+def test_fresh_weights_have_the_mask_of_admm(task):
+    pruned, fresh = (WAYS[name].prune(task(), 1e-3) for name in ("admm", "fresh"))
+    assert (pruned.fc1.weight != 0).equal(fresh.fc1.weight != 0)
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_rounds_of_torch_prune_end_at_the_budget(task, rounds):
+    assert WAYS["torch-prune"].prune(task(), rounds).fc1.weight.count_nonzero() == 1500
+
+
+def test_a_grid_goes_on_while_its_end_is_best():
+    way = Way("", "rate", (1e-3, 2e-3, 4e-3), None)
+
+    def tried(score):
+        found = {}
+        while (value := comparison._next(way, found)) is not None:
+            found[value] = score(value)
+        return list(found)
+
+    assert tried(lambda value: -abs(value - 2e-3)) == [1e-3, 2e-3, 4e-3]
+    assert tried(lambda value: value) == [1e-3, 2e-3, 4e-3, 8e-3, 16e-3]
+    assert tried(lambda value: -value) == [1e-3, 2e-3, 4e-3, 5e-4, 2.5e-4]
+    assert tried(lambda value: -abs(value - 8e-3)) == [1e-3, 2e-3, 4e-3, 8e-3, 16e-3]
+    closed = Way("", "rounds", (1, 2), None, closed=True)
+    assert comparison._next(closed, {1: 0.0, 2: 1.0}) is None
+
+
+def written(folder, **changes):
+    path = folder / "few.yaml"
+    path.write_text(yaml.safe_dump({**FEW, **changes}))
+    return path
+
+
+@pytest.fixture
+def known(monkeypatch):
+    """Two values of each way, so that tuning is short."""
+    for name in ("admm", "fresh", "torch-prune"):
+        way = WAYS[name]
+        monkeypatch.setitem(WAYS, name, Way(way.title, way.tuned, way.values[:1], way.prune, closed=True))
+
+
+@pytest.mark.usefixtures("known")
+def test_it_is_recorded_resumed_and_the_same_when_killed(elsewhere):
+    told, path = [], written(elsewhere)
+    comparison.run(path, [120], told.append, elsewhere)
+    record = json.loads((elsewhere / "few.json").read_text())
+    assert [(row["way"], row["at"]) for row in record["tuned"]] == [
+        ("admm", "few"), ("fresh", "few"), ("torch-prune", "few"),
+    ]  # fmt: skip
+    assert [(row["seed"], row["way"], row["at"]) for row in record["runs"]] == [
+        (120, way, at) for way, at in comparison.points(FEW)
+    ]
+    for row in record["runs"]:
+        assert row["kept"] == FEW["budgets"][row["at"]]
+        correct = records.unpack_bits(row["test_correct"], len(data.load("digits").test))
+        assert row["test"] == pytest.approx(100 * correct.double().mean().item(), abs=1e-4)
+    comparison.run(path, [120], told.append, elsewhere)  # nothing is left to do
+    assert json.loads((elsewhere / "few.json").read_text()) == record
+    lost = {**record, "runs": record["runs"][:2]}
+    (elsewhere / "few.json").write_text(json.dumps(lost))
+    comparison.run(path, [120], told.append, elsewhere)
+    again = json.loads((elsewhere / "few.json").read_text())
+    assert [row["test_correct"] for row in again["runs"]] == [row["test_correct"] for row in record["runs"]]
+
+
+@pytest.mark.usefixtures("known")
+def test_what_another_process_is_at_is_left_to_it(elsewhere):
+    path, told = written(elsewhere), []
+    work = comparison._Work(comparison.read(path), elsewhere / "few.json", told.append)
+    with FileLock(work.cache / "120-torch-prune-few.lock"):
+        comparison.run(path, [120], told.append, elsewhere)
+    assert "few: 120-torch-prune-few is left to another process" in told
+    rows = json.loads((elsewhere / "few.json").read_text())["runs"]
+    assert [row["way"] for row in rows] == ["admm", "fresh", "admm", "fresh"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": "120"}, "few.yaml: a comparison has the fields name, title"),
+        ({"name": "many"}, "few.yaml: name must be the file's, few"),
+        ({"seeds": [20, 121]}, "the tuning seed is none of them"),
+        ({"phases": [1, 0]}, "are counts, 1 or more"),
+        ({"rate": -1.0}, "rates are positive"),
+        ({"model": "lenet6"}, "lenet6"),
+        ({"budgets": {"few": {**KEEP, "fc1.wieght": 1}}}, "did you mean 'fc1.weight'"),
+        ({"budgets": {"few": {**KEEP, "fc2.weight": 5001}}}, "few: fc2.weight keeps 1 to 5000 weights, not"),
+        ({"budgets": {"few": {"fc2.weight": 5}}}, "few has no budget for conv1.weight, conv2.weight, fc1.w"),
+        ({"tuned_at": {"few": "few"}}, "tuned_at says for every budget"),
+        ({"tuned_at": {"few": "few", "many": "most"}}, "tuned_at names most, which is no budget"),
+        ({"arms": [{"ways": ["adam"], "at": ["few"]}]}, "adam is no way: magnitude, "),
+        ({"arms": [{"ways": ["admm"], "at": ["most"]}]}, "most is no budget: few, many"),
+        ({"arms": [{"ways": ["admm"], "at": ["many"]}]}, "admm: tuned at few, which the arm has not"),
+    ],
+)
+def test_what_is_not_in_order_is_said(elsewhere, changes, message):
+    with pytest.raises(ValueError, match=message):
+        comparison.read(written(elsewhere, **changes))
+
+
+def test_other_seeds_and_another_record_of_that_name_are_refused(elsewhere):
+    path = written(elsewhere)
+    with pytest.raises(ValueError, match=r"few: \[5\] are not final seeds: \[120, 121\]"):
+        comparison.run(path, [5], folder=elsewhere)
+    kept = {"comparison": {**FEW, "images": 100}, "tuned": [], "runs": []}
+    (elsewhere / "few.json").write_text(json.dumps(kept))
+    with pytest.raises(ValueError, match=r"few\.json was made by another comparison: rename this one"):
+        comparison.run(path, [120], folder=elsewhere)
+
+
+@pytest.mark.parametrize("path", sorted(comparison.HOME.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_committed_comparisons_are_in_order(path):
+    found = comparison.read(path)
+    assert all(sum(keep.values()) > 0 for keep in found["budgets"].values())
+    sizes = {at: round(430_500 / sum(keep.values())) for at, keep in found["budgets"].items()}
+    assert sizes == {at: int(at.removesuffix("x")) for at in found["budgets"]}
