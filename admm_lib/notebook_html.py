@@ -192,8 +192,11 @@ def index(executed: Sequence[Executed], table: str, note: str) -> str:
     return first_page(f"{note}: {ended}, {total:.0f} s in all.", [_row(each) for each in executed], table)
 
 
-def first_page(note: str, rows: Sequence[str], table: str) -> str:
-    """A page of its own: a line of text, list items in HTML, and the results (Markdown), where there are."""
+def first_page(note: str, rows: Sequence[str], table: str, reference: Path | None = None) -> str:
+    """A page of its own: a line of text, list items in HTML, a link to the API reference, and the results
+    (Markdown), where there are.
+    """
+    link = f'<p><a href="{reference}">API reference of admm_lib</a></p>' if reference else ""
     drawn = MarkdownWithMath(renderer=_Renderer(escape=True)).render(table)
     results = f'<h2>Recorded results</h2>\n<div class="wide">{drawn}</div>' if table else ""
     listed = "\n".join(rows)
@@ -228,6 +231,7 @@ th {{ border-bottom: 2px solid #bbb; }} td {{ border-bottom: 1px solid #e4e4e4; 
 <ol>
 {listed}
 </ol>
+{link}
 {results}
 </body>
 </html>

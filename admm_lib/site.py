@@ -9,13 +9,14 @@ from pathlib import Path
 from nbformat import NotebookNode
 from PIL import Image
 
-from . import notebook_html, notebooks, results
+from . import api_reference, notebook_html, notebooks, results
 
 WIDTH = 352  # pixels of a thumbnail: two for each of the page's
 
 
 def build(out: Path, folder: Path = notebooks.HOME, only: Sequence[str] = ()) -> Path:
-    """Write a page for each executed notebook of `folder` and an index to `out`; returns the index.
+    """Write a page for each executed notebook of `folder`, the API reference and an index to `out`; returns
+    the index.
 
     Nothing is run. In place of panels stand the still figures below them. Raises NotebookError for a notebook
     that has not been run, since its page would show no results.
@@ -29,9 +30,10 @@ def build(out: Path, folder: Path = notebooks.HOME, only: Sequence[str] = ()) ->
         page = notebook_html.page(notebook, path)
         (out / path.with_suffix(".html").name).write_text(page, encoding="utf-8")
     rows = [_row(path, notebook) for path, notebook in found.items()]
+    reference = api_reference.write(out / "api").relative_to(out)
     index = out / "index.html"
     note = "Compressing neural networks with ADMM: the notebooks as they ran, to read without a kernel."
-    index.write_text(notebook_html.first_page(note, rows, results.table()), encoding="utf-8")
+    index.write_text(notebook_html.first_page(note, rows, results.table(), reference), encoding="utf-8")
     return index
 
 
