@@ -25,7 +25,7 @@ from .schedules import geometric
 from .shrink import expand, pack, shrink
 from .training import DivergenceError, fit
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 __all__ = [
     "ADMM", "Binary", "Both", "Clusters", "CodecError", "Constraint", "DivergenceError", "Levels", "LowRank",
     "OneOf", "PowerOfTwo", "Residuals", "Sparse", "Teacher", "Ternary", "bake", "data", "evaluate", "expand",

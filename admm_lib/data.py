@@ -19,10 +19,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from . import cifar
+from . import cifar, files
 from .augment import Augment, Shifts
 
-HOME = Path(__file__).resolve().parent.parent / "data"
+
+def _home() -> Path:
+    """data/ of the checkout; where the library was installed without one, a folder of the user's cache."""
+    checkout = Path(__file__).resolve().parent.parent / "data"
+    return checkout if (checkout / "README.md").is_file() else files.cache_folder() / "data"
+
+
+HOME = _home()
 MEAN, STD = 0.1307, 0.3081  # of MNIST's training images, as everybody uses them
 MNIST_SHA256 = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
