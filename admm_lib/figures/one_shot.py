@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..records import Interval
 from .style import BLUE, COLORS, FAINT, INK, LINES, MARKERS, ORANGE, new_figure, styled
 
 COLUMNS = 8  # flipped images on show
@@ -118,6 +119,32 @@ def training_curves(
         axes.xaxis.get_major_locator().set_params(integer=True)
         columns = 3 if axes is left else 2  # four layers in one row would leave the figure
         axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncol=columns, columnspacing=1.2)
+    return figure
+
+
+@styled
+def ways(panes: Mapping[str, Mapping[str, Interval]], other: str, linear: float = 0.5) -> Figure:
+    """How far each way of pruning ends from `other`, in points, with 95% intervals; a pane per budget.
+
+    Blue where the whole interval lies on one side of zero. Beyond +-`linear` the axes are logarithmic.
+    """
+    names = list(dict.fromkeys(name for found in panes.values() for name in found))
+    figure = new_figure(7.5, 1.0 + 0.27 * len(names))
+    row = figure.subplots(1, len(panes), squeeze=False, sharey=True)[0]
+    for axes, (title, found) in zip(row, panes.items(), strict=True):
+        axes.axvline(0, color=INK, lw=0.8, ls=":")
+        for name, each in found.items():
+            color = BLUE if each.low > 0 or each.high < 0 else COLORS["dense"]
+            axes.hlines(names.index(name), each.low, each.high, color=color, lw=2)
+            axes.plot(each.mean, names.index(name), "o", color=color, ms=5)
+        axes.set_xscale("symlog", linthresh=linear, linscale=1.5)
+        ends = [end for each in found.values() for end in (each.low, each.high)]
+        steps = [sign * linear * 4**power for power in range(6) for sign in (-1, 1)]
+        ticks = sorted([0, *(tick for tick in steps if 1.5 * min(ends) <= tick <= 1.5 * max(ends))])
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.set(title=title, xlabel=f"points above {other}", ylim=(len(names) - 0.5, -0.5))
+        axes.grid(visible=True, axis="x")
+    row[0].set_yticks(range(len(names)), names)
     return figure
 
 

@@ -164,6 +164,27 @@ def test_other_seeds_and_another_record_of_that_name_are_refused(elsewhere):
         comparison.run(path, [120], folder=elsewhere)
 
 
+def test_a_result_is_whole_and_differences_are_paired(elsewhere):
+    point = {"120": {"admm": 98.0, "fresh": 97.5, "torch-prune": 97.0},
+             "121": {"admm": 99.0, "fresh": 98.3, "torch-prune": 99.0}}  # fmt: skip
+    runs = [
+        {"seed": int(seed), "way": way, "at": at, "test": point[seed][way]}
+        for seed in reversed(point) for way, at in comparison.points(FEW)
+    ]  # fmt: skip
+    path = elsewhere / "few.json"
+    path.write_text(json.dumps({"comparison": FEW, "tuned": [], "runs": runs}))
+    record = comparison.result("few", elsewhere)
+    assert comparison.accuracies(record, "fresh", "many") == {121: 98.3, 120: 97.5}
+    found = comparison.difference(record, "admm", "fresh", "few")
+    assert (found.mean, found.count) == (pytest.approx(0.6), 2)
+    assert comparison.difference(record, "fresh", "admm", "few").mean == pytest.approx(-0.6)
+    path.write_text(json.dumps({"comparison": FEW, "tuned": [], "runs": runs[1:]}))
+    with pytest.raises(ValueError, match=r"few.json lacks 1 of 10 runs: run it to its end, `admm compare"):
+        comparison.result("few", elsewhere)
+    with pytest.raises(FileNotFoundError, match="no record of the comparison 'many': `admm compare"):
+        comparison.result("many", elsewhere)
+
+
 @pytest.mark.parametrize("path", sorted(comparison.HOME.glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_committed_comparisons_are_in_order(path):
     found = comparison.read(path)
