@@ -25,7 +25,10 @@ def test_bench_runs():
     table = [line for line in lines if line.startswith("|")]
     rows = [line.split("|") for line in table[2:]]  # below the header and its rule
     names = [cells[1].strip() for cells in rows]
-    parts = "ADMM step /", "training epoch", "data alone", "retraining", "forward", "top_k /", "16 values /"
+    parts = (
+        "ADMM step /", "training epoch", "data alone", "retraining", "forward", "top_k /", "CSR", "zstd",
+        "16 values /",
+    )  # fmt: skip
     for part in parts:
         assert any(part in name for name in names), part
     networks = Counter(name.split(": ")[0] for name in names if name.startswith("retraining step at "))
