@@ -51,6 +51,8 @@ def members(shape: torch.Size, by: str) -> tuple[int, ...]:
     Source: the structure sets of 1907.02124, Section 3.
     """
     _check_dimensions(shape, by)
+    if by not in VIEWS:
+        raise ValueError(f"by={by!r} has a size, and no dimensions: choose one of {', '.join(VIEWS)}")
     return VIEWS[by](len(shape))
 
 
@@ -69,7 +71,7 @@ def count(shape: torch.Size, by: str, group: Group = None) -> int:
 
 
 def most_weights(shape: torch.Size, by: str, group: Group = None) -> int:
-    """How many weights one group can have, or in `n:m` each unit of n; errors as for `members`."""
+    """How many weights one group can have, or in `n:m` each unit of n; of `VIEWS`, errors as `members`."""
     if by == "block":
         return math.prod(group)
     if by == "n:m":

@@ -150,6 +150,15 @@ def test_more_than_m_of_m_is_refused_with_the_layer():
         Sparse(1, by="n:m", group=4).check(torch.Size([24]), "a + b")
 
 
+@pytest.mark.parametrize(("by", "group"), [("block", (2, 2)), ("n:m", 4)])
+def test_a_view_with_a_size_has_no_members_and_n_of_m_no_norms(by, group):
+    with pytest.raises(ValueError, match=f"by='{by}' has a size, and no dimensions: choose one of element"):
+        groups.members(torch.Size([4, 4]), by)
+    if by == "n:m":
+        with pytest.raises(ValueError, match="by='n:m' has a size"):
+            groups.norms(torch.ones(4, 4), by, group)
+
+
 def test_structured_sets_on_layers_that_are_masked_tied_or_shared_by_two_sets():
     model = models.create("lenet300", seed=0)
     ADMM(model, {"fc2.weight": Sparse(ratio=4)}).finalize()
