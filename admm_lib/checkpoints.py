@@ -13,8 +13,11 @@ from . import files
 class Stateful(Protocol):
     """A model, an optimizer, a schedule, an ADMM: whatever has a state to keep."""
 
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state: dict[str, Any]) -> object: ...
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` needs to go on from here."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> object:
+        """Go on from there."""
 
 
 class Checkpoint:

@@ -60,13 +60,20 @@ class Executed(Protocol):
     """What the index needs to know of a notebook that was run."""
 
     @property
-    def notebook(self) -> Path: ...
+    def notebook(self) -> Path:
+        """The executed copy."""
+
     @property
-    def page(self) -> Path: ...
+    def page(self) -> Path:
+        """Its HTML page."""
+
     @property
-    def seconds(self) -> float: ...
+    def seconds(self) -> float:
+        """How long it ran."""
+
     @property
-    def problem(self) -> str | None: ...
+    def problem(self) -> str | None:
+        """What went wrong, in a line; None where nothing did."""
 
 
 def mathml(tex: str, display: bool = False) -> str:

@@ -24,6 +24,7 @@ class Mask(nn.Module):
         self.register_buffer("mask", mask.detach().bool().clone())
 
     def forward(self, original: Tensor) -> Tensor:
+        """The weight, of the shape of the mask."""
         return torch.where(self.mask, original, 0)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
@@ -39,6 +40,7 @@ class Constant(nn.Module):
         self.register_buffer("value", weight.detach().clone())
 
     def forward(self, original: Tensor) -> Tensor:
+        """The fixed tensor."""
         return self.value
 
     def right_inverse(self, weight: Tensor) -> Tensor:
@@ -68,6 +70,7 @@ class Codebook(nn.Module):
         self.register_buffer("mask", weight.detach() != 0)
 
     def forward(self, codebook: Tensor) -> Tensor:
+        """The weight, of the shape of the labels, from its values (k,)."""
         # index_select is several times faster than indexing, in the backward pass above all.
         values = codebook.index_select(0, self.labels.reshape(-1)).reshape(self.labels.shape)
         return torch.where(self.mask, values, 0)
@@ -91,6 +94,7 @@ class Scaled(nn.Module):
         self.register_buffer("sign", weight.detach().sign().to(torch.int8))
 
     def forward(self, magnitude: Tensor) -> Tensor:
+        """The weight, from its magnitude: one of shape (1, ...), or (outputs, 1, ...) per channel."""
         # By where, so that a pruned weight is a plain zero under a magnitude of any sign.
         return torch.where(self.sign != 0, magnitude * self.sign, 0)
 
@@ -111,6 +115,7 @@ class Partly(nn.Module):
         self.register_buffer("values", values.detach().clone())
 
     def forward(self, original: Tensor) -> Tensor:
+        """The weight, frozen in part."""
         return torch.where(self.frozen, self.values, original)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
@@ -130,6 +135,7 @@ class Factors(nn.Module):
         self.shape, self.rank = weight.shape, rank
 
     def forward(self, factors: Tensor) -> Tensor:
+        """The weight, in its own shape, from A on top of B."""
         return (factors[: self.shape[0]] @ factors[self.shape[0] :].T).reshape(self.shape)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
@@ -165,6 +171,7 @@ class StraightThrough(nn.Module):
         return nearest[self.mask].unique() if bool(self.mask.any()) else nearest.new_zeros(1)
 
     def forward(self, original: Tensor) -> Tensor:
+        """The projected weight, whose gradient is the free one's; counts a step in training."""
         free = original.detach()
         if self.training and torch.is_grad_enabled():
             self.steps += 1

@@ -20,9 +20,14 @@ from .constraints import Constraint, OneOf, Sparse
 class Problem(Protocol):
     """What the solvers below ask of a problem."""
 
-    def loss(self, W: Tensor) -> Tensor: ...
-    def gradient(self, W: Tensor) -> Tensor: ...
-    def w_step(self, target: Tensor, rho: float) -> Tensor: ...
+    def loss(self, W: Tensor) -> Tensor:
+        """f(W), a scalar."""
+
+    def gradient(self, W: Tensor) -> Tensor:
+        """df / dW, in the shape of W; one of the slopes at a kink."""
+
+    def w_step(self, target: Tensor, rho: float) -> Tensor:
+        """argmin_W f(W) + rho / 2 ||W - target||^2."""
 
 
 @dataclass(frozen=True)

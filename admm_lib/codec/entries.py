@@ -40,6 +40,7 @@ class Entry:
 
     @property
     def numel(self) -> int:
+        """How many elements the tensor has."""
         return math.prod(self.shape)
 
     @property

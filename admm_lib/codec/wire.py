@@ -17,9 +17,11 @@ class Reader:
         self._data, self._at = data, 0
 
     def left(self) -> int:
+        """How many bytes have not been taken."""
         return len(self._data) - self._at
 
     def take(self, count: int, what: str) -> bytes:
+        """The next `count` bytes."""
         if count > self.left():
             raise CodecError(f"the file ends within its {what}")
         self._at += count
@@ -38,6 +40,7 @@ class Reader:
                 return value
 
     def string(self, what: str) -> str:
+        """What `string` wrote; CodecError where it is too long or no UTF-8."""
         raw = self.take(self.number(LONGEST_STRING, f"length of the {what}"), what)
         try:
             return raw.decode()
