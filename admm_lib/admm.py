@@ -56,8 +56,9 @@ class ADMM:
     factor on rho after update t (see `geometric`); `balance=mu` moves each rho by residual balancing
     instead. A layer already held by a mask stays inside it (masked ADMM).
 
-    Raises ValueError for no constraint, an unknown layer (with the nearest name), a set that does not fit
-    its layer, a rho that is not positive, and weights that are not finite.
+    Raises ValueError for no constraint, an unknown layer (with the nearest name) or one held by more than a
+    mask, a set that does not fit its layer, a rho that is not positive, `balance` <= 1 or beside `schedule`,
+    and weights that are not finite.
     """
 
     def __init__(
@@ -192,7 +193,7 @@ class ADMM:
 
     @torch.no_grad()
     def update(self) -> dict[Key, Residuals]:
-        """One Z-step and U-step, then rho's schedule or balancing; the residuals by key.
+        """One Z-step and U-step, then rho's schedule or balancing; residuals by key (the worst of its sets).
 
         Raises ValueError, naming the layer, for weights that are not finite; nothing is changed then;
         RuntimeError after `finalize`.
@@ -255,17 +256,14 @@ class ADMM:
         return self
 
     def set_rho(self, rho: float) -> None:
-        """Set rho of every layer by hand; the scaled duals are rescaled to match."""
+        """Set rho > 0 of every layer by hand, else ValueError; the scaled duals are rescaled to match."""
         for pair in self._pairs:
             self._rescale(pair, rho)
             pair.base = pair.rho
         self._refresh()
 
     def _projected(self) -> list[Tensor]:
-        """Each layer's weights projected onto its set; onto its sets in turn, where it has several.
-
-        Raises ValueError where that leaves one of several sets again: they need one joint projection.
-        """
+        """Each layer's weights projected onto its set, or its sets in turn; ValueError as `finalize`."""
         values = self._layers.values()
         for pair in self._pairs:
             W = self._layers.join(pair.layers, values)
@@ -283,7 +281,7 @@ class ADMM:
 
     @contextmanager
     def projected(self) -> Iterator[None]:
-        """Within the block the model carries its projected weights, which are what accuracy should count."""
+        """Inside, the model has its projected weights: what accuracy counts. ValueError as `finalize`."""
         saved = [weight.detach().clone() for weight in self._layers.parameters()]
         try:
             self._layers.assign(self._projected())
@@ -295,7 +293,8 @@ class ADMM:
     def finalize(self) -> None:
         """W <- projection of W, held there by a parametrization that replaces any earlier one.
 
-        The end of this ADMM: raises RuntimeError when called again.
+        The end of this ADMM: raises RuntimeError when called again. ValueError where weights are not finite,
+        or projecting onto several sets in turn leaves one of them.
         """
         self._still_open()
         sets = {i: pair.constraint for pair in self._pairs for i in pair.layers}

@@ -38,7 +38,8 @@ def relative_index(weight: Tensor, index_bits: int, value_bits: int = storage.DE
     """Positions as gaps of 1..2^index_bits in row-major order, in bits, filler zeros included.
 
     A longer gap is bridged by filler zeros, each stored as an index and a value of its own. The
-    first gap counts from just before the first weight. Source: 1510.00149, Section 2, Figure 2.
+    first gap counts from just before the first weight. Raises ValueError for index_bits < 1. Source:
+    1510.00149, Section 2, Figure 2.
     """
     if index_bits < 1:
         raise ValueError(f"an index needs at least 1 bit, but index_bits is {index_bits}")

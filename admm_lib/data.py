@@ -54,7 +54,7 @@ class DataError(RuntimeError):
 
 @dataclass(frozen=True)
 class Split:
-    """Inputs and targets of one split, on one device."""
+    """Inputs (N, ...) and targets (N,) of one split, on one device."""
 
     inputs: Tensor
     targets: Tensor
@@ -122,12 +122,14 @@ def load(name: str = "auto", root: str | Path | None = None, device: str | torch
     """A data set by name: "mnist", "digits", or "auto" (MNIST where it can be had, else digits); "cifar10".
 
     Images are (N, 1, 28, 28) floats, normalised by mean 0.1307 and standard deviation 0.3081. MNIST is
-    looked for in `root`, in $ADMM_DATA, in data/, and then downloaded into data/ by torchvision; splits
-    are 55,000 / 5,000 / 10,000. digits are scikit-learn's 1,797 8x8 digits resized; 1,197 / 300 / 300.
+    looked for in `root` alone where that is given, else in $ADMM_DATA and data/, and then downloaded into
+    data/ by torchvision; splits are 55,000 / 5,000 / 10,000. digits are scikit-learn's 1,797 8x8 digits
+    resized; 1,197 / 300 / 300.
     "cifar10" is looked for in the same places: (N, 3, 32, 32), normalised by colour, see `cifar`; 45,000 /
     5,000 / 10,000. "cifar10-jpeg" is an archive of JPEG copies of it, which are not quite the same images;
     "cifar10-jpeg:0-4" and "cifar10-jpeg:5-9" are half of its classes each, labelled as in the whole.
-    Raises ValueError for an unknown name, DataError for a missing or damaged file.
+    Raises ValueError for an unknown name, DataError for a missing or damaged file, and for an $ADMM_DATA
+    that is no folder.
     """
     if name not in NAMES:
         raise ValueError(f"unknown data set {name!r}: choose one of {', '.join(NAMES)}")

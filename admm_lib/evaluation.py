@@ -17,7 +17,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Mean loss, mean metric (by default accuracy in percent), and the metric of each example."""
+    """Mean loss, mean metric (by default accuracy in percent), and the metric of each example, (N,)."""
 
     loss: float
     accuracy: float
@@ -45,8 +45,9 @@ def evaluate(
 ) -> Evaluation:
     """Loss and metric of `model` on a split or any iterable of (inputs, targets), in full precision.
 
-    `metric(outputs, targets)` gives one score per example. Every part of the model keeps its training
-    mode. Raises ValueError where there is no example.
+    `loss(outputs, targets)`, by default cross-entropy, is the mean of a batch; `metric(outputs, targets)`
+    gives one score per example, (N,). Every part of the model keeps its training mode. Raises ValueError for
+    a whole data set, for what gives single examples (a Dataset, a pair of tensors), and for no example.
     """
     loss = loss or F.cross_entropy
     if isinstance(data, Data):

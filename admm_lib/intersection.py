@@ -21,7 +21,8 @@ class Both:
     Support given, `few` projects what stays. The error falls in every round, to a local optimum, the best
     of several starts, since weights too small for any value are better left out, and what stays then has
     better values. Held as `few` holds it. Raises ValueError where `sparse` is no `Sparse`, or `few` is one,
-    no set of values, or moves zeros. Source: 1811.01907, Section 3.3 (both constraints at once).
+    no set of values, one per channel, or moves zeros. Source: 1811.01907, Section 3.3 (both constraints at
+    once).
     """
 
     sparse: Sparse

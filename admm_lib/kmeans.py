@@ -58,8 +58,9 @@ def kmeans(
     the value that lies farthest from its centroid.
 
     Fewer distinct values than `clusters` give as many centroids as there are values, and no error.
-    Raises ValueError for no values, NaN or infinity among them, clusters < 1, an unknown start, a random one
-    without a generator, and importance that does not fit. Source: 1510.00149, Sections 3.1 and 3.2.
+    Raises ValueError for no values, NaN or infinity among them, clusters < 1, iterations < 0, an unknown
+    start, a random one without a generator, and importance that has another shape, is negative or not finite,
+    0 everywhere, or ranges over more than a factor of `RANGE`. Source: 1510.00149, Sections 3.1 and 3.2.
     """
     check(clusters, init, generator)
     if iterations < 0:

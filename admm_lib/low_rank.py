@@ -19,8 +19,9 @@ def factored(model: nn.Module, ranks: Mapping[str, int | LowRank]) -> nn.Module:
     `ranks` maps layers by name, "fc1" or "fc1.weight", to ranks, or to their sets. The nearest product stands
     for a weight of a higher rank. A layer of (rows, columns) is stored in rank * (rows + columns) weights; of
     a convolution the first part looks at the pixels and the second mixes channels. Raises ValueError for an
-    unknown layer, one that is neither Linear nor Conv2d with groups=1, and a rank outside 1 to its smaller
-    side. Source: Denton et al. 2014, as the rival of 1510.00149, Section 6.1.
+    unknown layer, one that is neither Linear nor Conv2d with groups=1, a rank outside 1 to its smaller
+    side, and weights that are not finite. Source: Denton et al. 2014, as the rival of 1510.00149, Section
+    6.1.
     """
     network = bake(copy.deepcopy(model))
     network.reference_weights = reference_weights(model)

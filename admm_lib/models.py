@@ -60,6 +60,7 @@ class Residual(nn.Module):
             self.shortcut = nn.Sequential(OrderedDict(conv=down, bn=nn.BatchNorm2d(outputs)))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) to (N, outputs, H / stride, W / stride), rounded up."""
         inner = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
         return F.relu(inner + self.shortcut(x))
 
@@ -172,7 +173,7 @@ def with_dropout(network: nn.Sequential, shares: Mapping[str, float]) -> nn.Sequ
 def pretrained(name: str, dataset: str = "mnist") -> nn.Module:
     """The committed dense network, data/checkpoints/NAME-DATASET.safetensors.
 
-    Raises FileNotFoundError, naming the command that trains one, where there is none.
+    Raises ValueError for an unknown name, FileNotFoundError, saying how to train one, where there is none.
     """
     network = create(name)
     path = HOME / "checkpoints" / f"{name}-{dataset}.safetensors"

@@ -15,8 +15,9 @@ PIECE = 1 << 16  # weights that are worked on at once
 def top_k_mask(weight: Tensor, keep: int) -> Tensor:
     """True at the `keep` entries of largest magnitude; same shape as `weight`, exactly `keep` True.
 
-    Ties go to the lower (row-major) index. NaN, which callers that own a name for the weight refuse,
-    never survives here. O(n). Raises ValueError unless 0 <= keep <= weight.numel().
+    Ties go to the lower (row-major) index. NaN, which callers that own a name for the weight refuse, stays
+    only where all do, and fewer than `keep` may stay beside it. O(n). Raises ValueError unless
+    0 <= keep <= weight.numel().
     """
     if not 0 <= keep <= weight.numel():
         raise ValueError(f"keep must lie between 0 and the {weight.numel()} weights, but is {keep}")

@@ -29,9 +29,9 @@ def freeze_nearest(model: nn.Module, sets: Mapping[str, Constraint], share: floa
 
     The levels are those of the set's projection when a layer is first seen, and stay. Called again with a
     larger share it freezes more, of those still free the nearest to their level; a share of 1 ends with the
-    layer quantized. Zeros stay zero. Raises ValueError, before any change, for a share outside 0 to 1, an
-    unknown layer, a set that prunes, and a set per channel. Source: the iterative quantization of 1811.01907,
-    Section 3.4.
+    layer quantized. Zeros stay zero. Raises ValueError, before any change, for a share outside 0 to 1 (0
+    excluded), an unknown layer, a set that prunes or is of low rank, and a set per channel. Source: the
+    iterative quantization of 1811.01907, Section 3.4.
     """
     if not 0 < share <= 1:
         raise ValueError(f"share is a fraction, above 0 and at most 1, but is {share}")
@@ -162,7 +162,7 @@ def straight_through(model: nn.Module, sets: Mapping[str, Constraint], every: in
 
     `bake(model)` ends it with the projected weights. Levels whose step is given are held, all of them; others
     are looked for anew every so many steps of training. Raises ValueError, before any change, for an unknown
-    layer, a set that prunes, and a set per channel.
+    layer, a set that prunes or is of low rank, and a set per channel. Source: 1308.3432.
     """
     for owner, each in _owned(model, sets):
         weight = getattr(*owner).detach().clone()

@@ -8,8 +8,8 @@ Schedule = Callable[[int], float]
 def geometric(start: float, end: float, updates: int) -> Schedule:
     """A schedule that multiplies rho by `start` at first and by `end` after `updates` updates.
 
-    factor(t) = start (end / start)^min(t / updates, 1). Source: rho grown by a constant factor per
-    update, as in the code released with 1903.09769.
+    factor(t) = start (end / start)^min(t / updates, 1). Raises ValueError unless start, end > 0 and
+    updates >= 1. Source: rho grown by a constant factor per update, as in the code released with 1903.09769.
     """
     if not (start > 0 and end > 0 and updates >= 1):
         raise ValueError(f"geometric needs start, end > 0 and updates >= 1, not {start}, {end}, {updates}")

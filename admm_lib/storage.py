@@ -52,7 +52,10 @@ class Ladder:
     uniform: float
 
     def ratio(self, rung: str) -> float:
-        """How many times smaller than the dense reference, counting up to this rung."""
+        """How many times smaller than the dense reference, counting up to this rung: 32 weights / bits.
+
+        Infinite for no bits. Raises ValueError for an unknown rung; `RUNGS` has them, beside "uniform".
+        """
         if rung not in (*RUNGS, "uniform"):
             raise ValueError(f"unknown rung {rung!r}: choose one of {', '.join(RUNGS)}, uniform")
         bits = getattr(self, rung)

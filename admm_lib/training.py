@@ -76,8 +76,9 @@ def fit(
     `validate` (by default `data.val` of a data set) is evaluated by `metric` after each epoch, and
     `keep_best` ends on the epoch where that was highest. `resume` names a file that keeps the state after
     each epoch: the same call, on model, optimizer and ADMM made anew as they were, goes on from there, to
-    the same end. `stop` ends training after the current step. The optimizer's own learning rates are the
-    same afterwards as before.
+    the same end. `stop` ends training after the current step. `progress` is called with each `Epoch`, or True
+    for a bar. `precision` is "32-true", "bf16-mixed" or, without ADMM and `resume`, "16-mixed". The
+    optimizer's own learning rates are the same afterwards as before.
 
     Started by `torchrun` or `fabric run`, the processes share each batch between them (see `distributed`),
     and each ends with the same weights; on one machine where torch is deterministic these are, but for

@@ -74,7 +74,8 @@ def for_bytes(
     with `analytic` the steps themselves, as in OPQ, where else the best step for the weights is looked for;
     other rules give all the same bits. Biases have 6. The model stays as it is. Training changes which
     weights stay, and so the file: `fitted` comes back to the budget. Raises ValueError for an unknown rule,
-    bits below 1, a budget that not even a weight in each layer would meet, and as the rule does.
+    bits outside 1 to 8 (whole ones, and no `analytic`, without Laplace), a budget that is no whole number or
+    that not even a weight in each layer would meet, and as the rule does.
     """
     if rule not in RULES:
         raise ValueError(f"rule must be one of {', '.join(RULES)}, but is {rule!r}")

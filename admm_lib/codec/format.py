@@ -58,8 +58,8 @@ def encode(model: nn.Module) -> bytes:
     """The network as the bytes of an `.admm` file; the model, parametrized or not, stays as it is.
 
     Raises CodecError for a state dict that holds anything but ordinary tensors, and where
-    `model.architecture` does not describe the model. Warns of a tensor with many negative zeros,
-    which cost as much as any other value.
+    `model.architecture` does not describe the model, or `model.reference_weights` is no count. Warns of a
+    tensor with many negative zeros, which cost as much as any other value.
     """
     return measured(model)[0]
 
@@ -89,7 +89,9 @@ def save(model: nn.Module, path: str | Path) -> None:
 
 
 def load(path: str | Path, model: nn.Module | None = None) -> nn.Module:
-    """The network in a file; see `decode`. Raises CodecError, naming the file and the reason."""
+    """The network in a file; see `decode`. Raises CodecError, naming the file and the reason, OSError where
+    it cannot be read (FileNotFoundError for no file), and TypeError as `decode`.
+    """
     try:
         return decode(Path(path).read_bytes(), model)
     except CodecError as error:
