@@ -3,7 +3,8 @@
 Data and networks: data.load, models. Training: fit, evaluate, Teacher. What weights may be: Sparse; Levels,
 PowerOfTwo, Binary, Ternary, Clusters (few values); Both; LowRank; suggest gives one for each layer. The
 algorithm: ADMM, geometric (how rho rises). Afterwards: bake, shrink, save, load, storage.ladder. Modules with
-more: allocation, rivals, export, qr, records, panels, figures. `help` of each has formula and source.
+more: allocation, rivals, export, qr, records, panels, figures. `help` of each has formula and source, and an
+example after `import numpy as np, torch, admm_lib as al` and `from torch import nn`.
 """
 
 from importlib import import_module

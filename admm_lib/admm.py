@@ -59,6 +59,11 @@ class ADMM:
     Raises ValueError for no constraint, an unknown layer (with the nearest name) or one held by more than a
     mask, a set that does not fit its layer, a rho that is not positive, `balance` <= 1 or beside `schedule`,
     and weights that are not finite.
+
+    >>> model = nn.Linear(4, 3)
+    >>> al.ADMM(model, {"weight": al.Sparse(keep=5)}, rho=0.01).finalize()  # after `fit(..., admm=...)`
+    >>> int(model.weight.count_nonzero())
+    5
     """
 
     def __init__(

@@ -18,6 +18,10 @@ class Shifts:
     With `flip` half of them are mirrored, left to right, before. The moves that there are have numbers, and
     one is drawn for each image. `fill` is MNIST's background unless given. Raises ValueError unless `pixels`
     is a whole number from 0 on.
+
+    >>> shifts = al.augment.Shifts(pixels=1, fill=0)
+    >>> shifts.count, shifts.moved(torch.tensor([[[[1.0, 2], [3, 4]]]]), torch.tensor([0])).tolist()
+    (9, [[[[0.0, 0.0], [0.0, 1.0]]]])
     """
 
     pixels: int = 2

@@ -14,7 +14,12 @@ from . import codec, storage
 
 
 def gaps(weight: Tensor) -> np.ndarray:
-    """From each nonzero to the next, in row-major order; the first from just before the first weight."""
+    """From each nonzero to the next, in row-major order; the first from just before the first weight.
+
+    >>> from admm_lib import baselines
+    >>> baselines.gaps(torch.tensor([[0.0, 3, 0], [0, 1, 2]])).tolist()
+    [2, 3, 1]
+    """
     places = np.flatnonzero((weight.detach().reshape(-1) != 0).cpu().numpy())
     return np.diff(places, prepend=-1)
 
@@ -28,6 +33,10 @@ def csr(weight: Tensor) -> int:
     """Positions as compressed sparse rows, in bits: a column per nonzero, a start per row, an end.
 
     Each takes the fewest bits that hold its range; rows are outputs, columns all the rest.
+
+    >>> from admm_lib import baselines
+    >>> baselines.csr(torch.tensor([[0.0, 3, 0, 0], [0, 1, 2, 0]]))  # 3 columns of 2 bits, 3 starts of 2
+    12
     """
     rows, columns = weight.shape[0], math.prod(weight.shape[1:])
     nonzeros = int(weight.count_nonzero())
@@ -40,6 +49,10 @@ def relative_index(weight: Tensor, index_bits: int, value_bits: int = storage.DE
     A longer gap is bridged by filler zeros, each stored as an index and a value of its own. The
     first gap counts from just before the first weight. Raises ValueError for index_bits < 1. Source:
     1510.00149, Section 2, Figure 2.
+
+    >>> from admm_lib import baselines
+    >>> baselines.relative_index(torch.tensor([1.0, 0, 0, 0, 0, 2]), index_bits=2, value_bits=8)
+    14
     """
     if index_bits < 1:
         raise ValueError(f"an index needs at least 1 bit, but index_bits is {index_bits}")
@@ -49,7 +62,12 @@ def relative_index(weight: Tensor, index_bits: int, value_bits: int = storage.DE
 
 
 def best_relative_index(weight: Tensor, value_bits: int = storage.DENSE_BITS) -> tuple[int, int]:
-    """The index width that makes `relative_index` smallest, and its bits."""
+    """The index width that makes `relative_index` smallest, and its bits.
+
+    >>> from admm_lib import baselines
+    >>> baselines.best_relative_index(torch.tensor([1.0, 0, 0, 0, 0, 2]), value_bits=8)
+    (3, 6)
+    """
     widths = range(1, max(1, weight.numel().bit_length()) + 1)
     bits, width = min((relative_index(weight, width, value_bits), width) for width in widths)
     return width, bits
@@ -61,6 +79,10 @@ def golomb(weight: Tensor) -> int:
 
     The best code of whole bits for geometric gaps, those of a uniformly random mask, up to the power of two
     (Gallager and Van Voorhis 1975). Source: Rice 1979, after Golomb 1966.
+
+    >>> from admm_lib import baselines
+    >>> baselines.golomb(torch.tensor([1.0, 0, 0, 0, 0, 2]))
+    14
     """
     found = gaps(weight) - 1
     widths = range(max(1, weight.numel().bit_length()))
@@ -71,6 +93,10 @@ def huffman_lengths(counts: np.ndarray) -> np.ndarray:
     """The length of each symbol's code word, 0 for a symbol that never comes; a single one takes a bit.
 
     The shortest code of whole bits a symbol. Source: Huffman 1952, as in 1510.00149, Section 4.
+
+    >>> from admm_lib import baselines
+    >>> baselines.huffman_lengths(np.array([5, 2, 1, 0])).tolist()
+    [1, 2, 2, 0]
     """
     lengths = np.zeros(len(counts), dtype=np.int64)
     heap = [(int(counts[symbol]), [symbol]) for symbol in np.flatnonzero(counts).tolist()]
@@ -85,7 +111,12 @@ def huffman_lengths(counts: np.ndarray) -> np.ndarray:
 
 
 def huffman(symbols: np.ndarray) -> int:
-    """Natural numbers by a Huffman code of their own, in bits, its table not counted."""
+    """Natural numbers by a Huffman code of their own, in bits, its table not counted.
+
+    >>> from admm_lib import baselines
+    >>> baselines.huffman(np.array([0, 0, 0, 0, 0, 1, 1, 2]))  # 5 words of 1 bit, 3 of 2
+    11
+    """
     counts = np.bincount(symbols)
     return int((counts * huffman_lengths(counts)).sum())
 

@@ -40,6 +40,11 @@ class Sparse:
     given; then keep = floor(groups / ratio). Views: see `groups`; `group` is the size of a "block", (rows,
     columns), or the m of "n:m", where `keep` is n, or floor(m / ratio). Raises ValueError otherwise. Sources:
     1804.03294, Eq. (4); filters, channels and columns: 1907.02124, Section 3; n:m: 2104.08378.
+
+    >>> al.Sparse(keep=2).project(torch.tensor([3.0, -1, 0.5, 2])).tolist()
+    [3.0, 0.0, 0.0, 2.0]
+    >>> al.Sparse(ratio=2, by="filter").project(torch.tensor([[1.0, 1], [2, 0]])).tolist()
+    [[0.0, 0.0], [2.0, 0.0]]
     """
 
     keep: int | None = None
@@ -121,6 +126,9 @@ class OneOf:
     r"""Every weight is one of the given levels: {Z : Z_i in levels}.
 
     Raises ValueError for no level or one that is not finite. Source: 1811.01907, Section 3.
+
+    >>> al.OneOf((-1.0, 0.0, 1.0)).project(torch.tensor([0.4, 0.6, -2])).tolist()
+    [0.0, 1.0, -1.0]
     """
 
     levels: tuple[float, ...]
@@ -147,6 +155,9 @@ class LowRank:
 
     `rank` is a count, 1 or more; ValueError otherwise. Then two layers of rank * (rows + columns) weights do
     the work of one, see `low_rank.factored`. The rival of pruning in 1510.00149, Section 6.1.
+
+    >>> al.LowRank(1).project(torch.tensor([[3.0, 1], [1, 3]])).round(decimals=4).tolist()
+    [[2.0, 2.0], [2.0, 2.0]]
     """
 
     rank: int

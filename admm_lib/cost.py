@@ -34,6 +34,12 @@ def work(model: nn.Module, inputs: Tensor) -> list[Work]:
     macs = (places of the output) (weights of one output) (outputs); nonzero_macs = places (nonzero weights):
     what hardware would do that skips every zero weight at no cost. A layer that runs twice counts twice. The
     model is not changed.
+
+    >>> from admm_lib import cost
+    >>> model = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1))
+    >>> model[0].weight.data[0] = 0
+    >>> cost.work(model, torch.zeros(1, 1, 4, 4))
+    [Work(name='0', macs=288, nonzero_macs=144)]
     """
     found: list[Work] = []
     plain = bake(copy.deepcopy(model))
@@ -60,6 +66,10 @@ def entropy(density: float) -> float:
 
     The least that any code of a uniformly random mask needs, log2 C(n, pn) / pn in the limit. Raises
     ValueError for a density outside 0 to 1, 0 excluded.
+
+    >>> from admm_lib import cost
+    >>> cost.entropy(0.5), round(cost.entropy(0.1), 2)
+    (2.0, 4.69)
     """
     if not 0 < density <= 1:
         raise ValueError(f"density is a share above 0, at most 1, not {density!r}")
@@ -73,6 +83,11 @@ def positions(weight: Tensor, by: str = "element", group: groups.Group = None) -
     log2 C(groups, k); in n:m log2 C(m, n) for each set of m neighbours, with n the most that any has, or all
     of a smaller set at an edge. No code of uniformly random groups needs less on average. Errors as for
     `groups.check_view` and `groups.count`.
+
+    >>> from admm_lib import cost
+    >>> weight = torch.tensor([[1.0, 2, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    >>> round(cost.positions(weight), 2), round(cost.positions(weight, "filter"), 2)  # log2 of 120 and of 4
+    (6.91, 2.0)
     """
     groups.check_view(by, group)
     total = groups.count(weight.shape, by, group)
@@ -93,6 +108,10 @@ def break_even(value_bits: float, index_bits: float) -> float:
 
     r_ns / r_s = (b + b_idx) / b = 1 + b_idx / b. Raises ValueError unless b > 0 and b_idx >= 0. Source: the
     comparison of 1907.02124.
+
+    >>> from admm_lib import cost
+    >>> cost.break_even(value_bits=4, index_bits=6)
+    2.5
     """
     if not (value_bits > 0 and index_bits >= 0):
         raise ValueError(f"bits are above 0, and those of an index 0 or more, not {value_bits}, {index_bits}")
@@ -103,5 +122,9 @@ def energy(weight_bits: float, macs: float) -> float:
     """Microjoules of one example: every bit of the weights read from DRAM once, and all multiply-accumulates.
 
     E = 640 pJ bits / 32 + 4.6 pJ macs. A model (see `DRAM_32`), which favours few bits.
+
+    >>> from admm_lib import cost
+    >>> round(cost.energy(weight_bits=32 * 1000, macs=1000), 4)
+    0.6446
     """
     return (DRAM_32 / 32 * weight_bits + MAC_32 * macs) / 1e6

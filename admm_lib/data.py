@@ -54,7 +54,12 @@ class DataError(RuntimeError):
 
 @dataclass(frozen=True)
 class Split:
-    """Inputs (N, ...) and targets (N,) of one split, on one device."""
+    """Inputs (N, ...) and targets (N,) of one split, on one device.
+
+    >>> split = al.data.Split(torch.zeros(5, 2), torch.arange(5))
+    >>> [len(targets) for _, targets in split.batches(2)]
+    [2, 2, 1]
+    """
 
     inputs: Tensor
     targets: Tensor
@@ -130,6 +135,9 @@ def load(name: str = "auto", root: str | Path | None = None, device: str | torch
     "cifar10-jpeg:0-4" and "cifar10-jpeg:5-9" are half of its classes each, labelled as in the whole.
     Raises ValueError for an unknown name, DataError for a missing or damaged file, and for an $ADMM_DATA
     that is no folder.
+
+    >>> al.data.load("digits")
+    scikit-learn digits, resized to 28x28: 1,197 train / 300 val / 300 test
     """
     if name not in NAMES:
         raise ValueError(f"unknown data set {name!r}: choose one of {', '.join(NAMES)}")

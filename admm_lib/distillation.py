@@ -26,6 +26,10 @@ class Teacher:
     `remember`: images shifted by `data.Shifts` are few different ones. The teacher is then asked about all of
     them before the first epoch, (2 pixels + 1)^2 times each image, and never again, by whatever call of `fit`
     on the same split; worth it over more epochs than that.
+
+    >>> teacher, outputs = al.Teacher(nn.Linear(2, 3), weight=0.75), torch.tensor([[1.0, 0, 0]])
+    >>> teacher.loss(outputs, outputs, hard=torch.tensor(2.0)).item()  # they agree: what is left of `hard`
+    0.5
     """
 
     model: nn.Module

@@ -48,6 +48,12 @@ def evaluate(
     `loss(outputs, targets)`, by default cross-entropy, is the mean of a batch; `metric(outputs, targets)`
     gives one score per example, (N,). Every part of the model keeps its training mode. Raises ValueError for
     a whole data set, for what gives single examples (a Dataset, a pair of tensors), and for no example.
+
+    >>> model = nn.Linear(2, 2, bias=False)
+    >>> model.weight.data = torch.eye(2)
+    >>> batch = torch.tensor([[1.0, 0], [0, 1], [2, 0], [0, 2]]), torch.tensor([0, 1, 0, 0])
+    >>> al.evaluate(model, [batch]).accuracy
+    75.0
     """
     loss = loss or F.cross_entropy
     if isinstance(data, Data):

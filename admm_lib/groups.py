@@ -49,6 +49,10 @@ def members(shape: torch.Size, by: str) -> tuple[int, ...]:
 
     Raises ValueError for a view that is none of `VIEWS` and for a weight that does not have its dimensions.
     Source: the structure sets of 1907.02124, Section 3.
+
+    >>> shape = torch.Size([20, 10, 5, 5])
+    >>> [al.groups.members(shape, by) for by in ("element", "filter", "channel", "column", "kernel")]
+    [(), (1, 2, 3), (0, 2, 3), (0,), (2, 3)]
     """
     _check_dimensions(shape, by)
     if by not in VIEWS:
@@ -60,6 +64,10 @@ def count(shape: torch.Size, by: str, group: Group = None) -> int:
     """How many groups a weight of that shape has; in `n:m` how many weights there are among m neighbours, m.
 
     Errors as for `members`.
+
+    >>> shape = torch.Size([20, 10, 5, 5])
+    >>> [al.groups.count(shape, by) for by in ("filter", "column", "kernel")]
+    [20, 250, 200]
     """
     _check_dimensions(shape, by)
     if by == "n:m":
@@ -84,6 +92,9 @@ def norms(weight: Tensor, by: str, group: Group = None) -> Tensor:
 
     For `element`, |w| in the weight's own precision; for blocks a matrix of them, which `spread` brings into
     the weight's shape. Errors as for `members`.
+
+    >>> al.groups.norms(torch.tensor([[3.0, 4], [0, 1]]), "filter").tolist()
+    [[5.0], [1.0]]
     """
     _check_dimensions(weight.shape, by)
     if by == "block":
@@ -98,7 +109,12 @@ def norms(weight: Tensor, by: str, group: Group = None) -> Tensor:
 
 
 def spread(chosen: Tensor, shape: torch.Size, by: str, group: Group = None) -> Tensor:
-    """What was chosen for each group, as `norms` has them, for each member: broadcastable to the shape."""
+    """What was chosen for each group, as `norms` has them, for each member: broadcastable to the shape.
+
+    >>> chosen = torch.tensor([[True, False]])
+    >>> al.groups.spread(chosen, torch.Size([2, 4]), "block", (2, 2)).tolist()
+    [[True, True, False, False], [True, True, False, False]]
+    """
     if by != "block":
         return chosen
     wide = chosen.repeat_interleave(group[0], 0).repeat_interleave(group[1], 1)
@@ -108,6 +124,9 @@ def spread(chosen: Tensor, shape: torch.Size, by: str, group: Group = None) -> T
 def neighbours(weight: Tensor, group: int) -> Tensor:
     """The weight as the view `n:m` sees it: a row of m for each set of neighbours, (sets, m), the last of an
     output filled up with zeros.
+
+    >>> al.groups.neighbours(torch.arange(1.0, 7).reshape(1, 6), 4).tolist()
+    [[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 0.0, 0.0]]
     """
     _check_dimensions(weight.shape, "n:m")
     rows = weight.movedim(1, -1).reshape(len(weight), -1)

@@ -23,6 +23,11 @@ def fisher(model: nn.Module, data: Split | Batches, names: Iterable[str] | None 
     passes for each of them, so give a few hundred. In eval mode; by default of all weights that can be
     pruned. Raises ValueError for a whole data set, for no example, a layer that is unknown, frozen, or held
     by more than a mask. Source: 1412.1193; as weights of k-means, with the Hessian in its place, 1612.01543.
+
+    >>> model = nn.Linear(1, 2, bias=False)
+    >>> model.weight.data = torch.zeros(2, 1)  # both p are 1/2, so that F = p (1 - p) x^2
+    >>> al.fisher(model, [(torch.tensor([[4.0]]), torch.tensor([0]))])["weight"].tolist()
+    [[4.0], [4.0]]
     """
     if isinstance(data, Data):
         raise ValueError("fisher takes one split: data.train.subset(200), for instance")

@@ -23,6 +23,9 @@ class Both:
     better values. Held as `few` holds it. Raises ValueError where `sparse` is no `Sparse`, or `few` is one,
     no set of values, one per channel, or moves zeros. Source: 1811.01907, Section 3.3 (both constraints at
     once).
+
+    >>> al.Both(al.Sparse(keep=2), al.Binary()).project(torch.tensor([3.0, -1, 0.5, 2])).tolist()
+    [2.5, 0.0, 0.0, 2.5]
     """
 
     sparse: Sparse

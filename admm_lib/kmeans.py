@@ -61,6 +61,10 @@ def kmeans(
     Raises ValueError for no values, NaN or infinity among them, clusters < 1, iterations < 0, an unknown
     start, a random one without a generator, and importance that has another shape, is negative or not finite,
     0 everywhere, or ranges over more than a factor of `RANGE`. Source: 1510.00149, Sections 3.1 and 3.2.
+
+    >>> found = al.kmeans.kmeans(torch.tensor([1.0, 11, 2, 9]), clusters=2)
+    >>> found.centroids.tolist(), found.labels.tolist(), found.error
+    ([1.5, 10.0], [0, 1, 0, 1], 2.5)
     """
     check(clusters, init, generator)
     if iterations < 0:

@@ -36,6 +36,9 @@ def fit(weight: Tensor) -> Fit:
     """The distribution of largest likelihood: tau = mean |w|, zeros left out, since they were pruned.
 
     One pass over the weights. Raises ValueError for weights that are all zero, or not finite.
+
+    >>> al.laplace.fit(torch.tensor([1.0, -2, 0, 3]))
+    Fit(count=3, tau=2.0, largest=3.0)
     """
     count, total, largest = 0, 0.0, 0.0
     for chunk in weight.detach().reshape(-1).split(CHUNK):
@@ -73,7 +76,11 @@ def distance(weight: Tensor, found: Fit) -> float:
 
 
 def pruned_share(beta: float, tau: float) -> float:
-    """The share of weights with |w| < beta: 1 - exp(-beta / tau)."""
+    """The share of weights with |w| < beta: 1 - exp(-beta / tau).
+
+    >>> round(al.laplace.pruned_share(beta=1.0, tau=1.0), 4)
+    0.6321
+    """
     return -math.expm1(-beta / tau)
 
 
@@ -83,6 +90,9 @@ def pruning_error(beta: float, tau: float) -> float:
     e(beta) = 2 tau^2 - (beta^2 + 2 beta tau + 2 tau^2) exp(-beta / tau). Below beta = tau / 100 the terms
     cancel, and the beginning of their series, beta^3 / 3 tau - beta^4 / 4 tau^2 + beta^5 / 10 tau^3, takes
     their place, which is right to 2e-7.
+
+    >>> round(al.laplace.pruning_error(beta=1.0, tau=1.0), 4)  # 2 - 5 / e
+    0.1606
     """
     if beta < tau / 100:
         return beta**3 / (3 * tau) - beta**4 / (4 * tau**2) + beta**5 / (10 * tau**3)
@@ -99,6 +109,9 @@ def quantization_error(step: float, tau: float) -> float:
     the same in every cell, since what is left of an exponential beyond any point is that exponential again.
     For step << tau it is step^2 / 12, which is returned below tau / 100, where it is right to 4e-6. Cells of
     levels that are multiples of a step begin elsewhere, unless beta is half of an odd number of steps.
+
+    >>> round(al.laplace.quantization_error(step=1.0, tau=1.0), 4), round(1 / 12, 4)
+    (0.086, 0.0833)
     """
     if step < tau / 100:
         return step**2 / 12
@@ -113,6 +126,9 @@ def label_bits(beta: float, step: float, count: int, tau: float) -> float:
     Weights with |w| >= beta go to the nearest of `step`, ..., `count` * `step`, so that with P(x) =
     exp(-(x - beta) / tau) level l has p_l = P(max(beta, (l - 1/2) step)) - P((l + 1/2) step), the first level
     all that lies below its upper edge, and the last all above its lower.
+
+    >>> round(al.laplace.label_bits(beta=0.5, step=1.0, count=1, tau=1.0), 2)  # the sign alone
+    1.0
     """
     edges = [beta, *(max(beta, (level + 0.5) * step) for level in range(1, count)), math.inf]
     beyond = [math.exp(-(edge - beta) / tau) for edge in edges]
@@ -121,7 +137,11 @@ def label_bits(beta: float, step: float, count: int, tau: float) -> float:
 
 
 def position_bits(beta: float, tau: float) -> float:
-    """The entropy of whether a weight is kept, in bits a weight: H2(exp(-beta / tau))."""
+    """The entropy of whether a weight is kept, in bits a weight: H2(exp(-beta / tau)).
+
+    >>> round(al.laplace.position_bits(beta=np.log(2), tau=1.0), 2)  # half of the weights stay
+    1.0
+    """
     return _entropy(math.exp(-beta / tau))
 
 
@@ -135,6 +155,11 @@ def thresholds(fits: Mapping[str, Fit], sparsity: float, error: Error = "remaini
     the layer's mean square, "relative". "remaining" minimizes the sum of -log (1 - e_i / (2 tau_i^2))
     instead, so that no layer's remaining share goes to zero: a_i is 1 / (2 tau_i^2 - e_i). Raises ValueError
     for a sparsity outside 0 to 1, both excluded, an unknown error, and no layer.
+
+    >>> fits = {"one": al.laplace.Fit(1000, 1.0, 9.0), "other": al.laplace.Fit(1000, 0.1, 0.9)}
+    >>> betas = al.laplace.thresholds(fits, sparsity=0.9)
+    >>> {name: round(beta, 2) for name, beta in betas.items()}
+    {'one': 2.3, 'other': 0.23}
     """
     _check(fits, error)
     if not 0 < sparsity < 1:
@@ -172,6 +197,11 @@ def steps(
     layers have the same ratio Delta_i / beta_i ("remaining" takes a_i as the thresholds left it). A label has
     1 bit, the sign, to 8: steps lie between R_i / 128 and R_i. lambda by bisection. Raises ValueError as
     `thresholds`, and for bits outside 1 to 8.
+
+    >>> fits = {"one": al.laplace.Fit(1000, 1.0, 8.0), "other": al.laplace.Fit(1000, 0.1, 0.8)}
+    >>> steps = al.laplace.steps(fits, {"one": 2.0, "other": 0.2}, bits=3)
+    >>> {name: round(step, 2) for name, step in steps.items()}
+    {'one': 2.0, 'other': 0.2}
     """
     _check(fits, error)
     if not 1 <= bits <= MOST_BITS:
@@ -195,7 +225,11 @@ def steps(
 
 
 def widths(fits: Mapping[str, Fit], found: Mapping[str, float]) -> dict[str, int]:
-    """The whole bits a label needs where steps are `found`: 1 + ceil(log2(R_i / Delta_i)), 1 to 8."""
+    """The whole bits a label needs where steps are `found`: 1 + ceil(log2(R_i / Delta_i)), 1 to 8.
+
+    >>> al.laplace.widths({"one": al.laplace.Fit(1000, 1.0, 8.0)}, {"one": 2.0})
+    {'one': 3}
+    """
     exact = {name: math.log2(fits[name].largest / step) for name, step in found.items()}
     return {name: min(MOST_BITS, 1 + max(0, math.ceil(each - 1e-9))) for name, each in exact.items()}
 

@@ -105,7 +105,11 @@ class Layers:
 
 
 def distance(one: Tensor, other: Tensor) -> float:
-    """||one - other||, some outputs at a time on the CPU, so that the difference takes little memory."""
+    """||one - other||, some outputs at a time on the CPU, so that the difference takes little memory.
+
+    >>> al.layers.distance(torch.tensor([3.0, 1]), torch.tensor([0.0, -3]))
+    5.0
+    """
     one, other = torch.atleast_1d(one, other)
     rows = max(1, AT_ONCE * len(one) // one.numel()) if one.is_cpu and one.numel() else max(len(one), 1)
     pieces = zip(one.split(rows), other.split(rows), strict=True)

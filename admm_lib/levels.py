@@ -23,6 +23,9 @@ def best_step(m: np.ndarray, count: int) -> float:
     Between two changes of a label the best step is sum l m / sum l^2. Few weights and levels: all such
     stretches are tried, which finds the optimum; many: the best of `GRID` steps are improved until no label
     changes. Source: the interval search of 1811.01907, Section 3.
+
+    >>> al.levels.best_step(np.array([0.5, 0.5, 2.5]), count=2)  # (0.5 + 0.5 + 2 * 2.5) / (1 + 1 + 4)
+    1.0
     """
     check_ascending(m)
     if count == 1:
@@ -60,6 +63,9 @@ def _improved(
 def are_multiples(m: np.ndarray, count: int, digits: int | None = None) -> bool:
     """Whether all are whole multiples, up to `count`, of one number, of so many significant bits at most;
     in exact arithmetic.
+
+    >>> [al.levels.are_multiples(np.array([0.5, 1.5]), count) for count in (3, 2)]
+    [True, False]
     """
     distinct, starts = runs(m, count)
     if distinct > count:
@@ -86,6 +92,9 @@ def best_exponent(m: np.ndarray, count: int, most: float = math.inf) -> int:
 
     Beyond the exponents of the largest and of the least weight the error only grows, so that all of them are
     tried. Source: the power-of-two levels of 1811.01907, Section 3.
+
+    >>> al.levels.best_exponent(np.array([0.9, 2.3, 3.1]), count=2)  # levels 2 and 1
+    1
     """
     check_ascending(m)
     sums = PrefixSums(m)
@@ -104,6 +113,9 @@ def best_ternary(m: np.ndarray) -> tuple[float, int]:
 
     For each k, a is their mean and the gain over zero k a^2; the largest gain of all k is the optimum (the
     fewest, where several are). Source: the ternary weights of 1605.04711, Eq. (4), solved exactly.
+
+    >>> al.levels.best_ternary(np.array([0.1, 2, 2.5, 3]))
+    (2.5, 3)
     """
     check_ascending(m)
     descending, total = m[::-1], 0.0

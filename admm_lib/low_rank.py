@@ -22,6 +22,10 @@ def factored(model: nn.Module, ranks: Mapping[str, int | LowRank]) -> nn.Module:
     unknown layer, one that is neither Linear nor Conv2d with groups=1, a rank outside 1 to its smaller
     side, and weights that are not finite. Source: Denton et al. 2014, as the rival of 1510.00149, Section
     6.1.
+
+    >>> thin = al.factored(nn.Sequential(nn.Linear(20, 10)), {"0": 2})
+    >>> [tuple(weight.shape) for weight in thin.parameters()]  # 60 weights in place of 200, and the bias
+    [(2, 20), (10, 2), (10,)]
     """
     network = bake(copy.deepcopy(model))
     network.reference_weights = reference_weights(model)

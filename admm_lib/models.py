@@ -17,6 +17,9 @@ def lenet5(relu: bool = True) -> nn.Sequential:
     `relu` puts a ReLU after each convolution, as the code released with 1804.03294 does; Caffe's own
     network has none. (ReLU and max pooling commute: after the pooling it has a quarter of the work.)
     channels_last makes a training step on the CPU about 1.8 times as fast.
+
+    >>> al.models.lenet5()(torch.zeros(2, 1, 28, 28)).shape
+    torch.Size([2, 10])
     """
     after = nn.ReLU if relu else nn.Identity
     network = nn.Sequential(
@@ -31,7 +34,11 @@ def lenet5(relu: bool = True) -> nn.Sequential:
 
 
 def lenet300() -> nn.Sequential:
-    """LeNet-300-100: 266,200 weights + 410 biases; images (N, 1, 28, 28)."""
+    """LeNet-300-100: 266,200 weights + 410 biases; images (N, 1, 28, 28).
+
+    >>> al.models.lenet300()(torch.zeros(2, 1, 28, 28)).shape
+    torch.Size([2, 10])
+    """
     network = nn.Sequential(
         OrderedDict(
             flatten=nn.Flatten(),
@@ -71,6 +78,9 @@ def resnet20() -> nn.Sequential:
     Three stages of three residual blocks, 16, 32 and 64 channels wide. Shortcuts between the stages are 1x1
     convolutions (option B of 1512.03385, Section 4.2; its own ResNet-20 pads with zeros and has 268,336
     weights), which a traced graph follows. Initialised as there, by 1502.01852.
+
+    >>> al.models.resnet20()(torch.zeros(2, 3, 32, 32)).shape
+    torch.Size([2, 10])
     """
     stages = []
     for inputs, outputs, stride in ((16, 16, 1), (16, 32, 2), (32, 64, 2)):
@@ -130,6 +140,10 @@ def create(name: str, seed: int | None = None) -> nn.Module:
     """A network by its name, initialised from `seed` without touching the global generator.
 
     Raises ValueError for an unknown name.
+
+    >>> one, other = (al.models.create("lenet300", seed=0) for _ in range(2))
+    >>> torch.equal(one.fc1.weight, other.fc1.weight)
+    True
     """
     if name not in ARCHITECTURES:
         raise ValueError(f"unknown model {name!r}: choose one of {', '.join(ARCHITECTURES)}")
@@ -144,6 +158,9 @@ def outline(name: str) -> nn.Module:
     """The layers and shapes of a network without values (torch's meta device): enough to check names by.
 
     Raises ValueError for an unknown name.
+
+    >>> sum(parameter.numel() for parameter in al.models.outline("vgg16").parameters())
+    14724042
     """
     with torch.device("meta"):
         return create(name)
@@ -155,6 +172,9 @@ def with_dropout(network: nn.Sequential, shares: Mapping[str, float]) -> nn.Sequ
     `shares` maps layers by name to shares from 0 to below 1. Raises ValueError for other values, unknown
     layers, and a network that does more than run its layers in turn. Source: Srivastava et al. 2014
     (JMLR 15, 1929-1958).
+
+    >>> [name for name, _ in al.models.with_dropout(al.models.lenet300(), {"fc2": 0.5}).named_children()]
+    ['flatten', 'fc1', 'act1', 'drop_fc2', 'fc2', 'act2', 'fc3']
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     if type(network).forward is not nn.Sequential.forward:
@@ -174,6 +194,9 @@ def pretrained(name: str, dataset: str = "mnist") -> nn.Module:
     """The committed dense network, data/checkpoints/NAME-DATASET.safetensors.
 
     Raises ValueError for an unknown name, FileNotFoundError, saying how to train one, where there is none.
+
+    >>> al.models.pretrained("lenet300").fc3
+    Linear(in_features=100, out_features=10, bias=True)
     """
     network = create(name)
     path = HOME / "checkpoints" / f"{name}-{dataset}.safetensors"

@@ -6,7 +6,12 @@ from torch import nn
 
 
 def resolve(model: nn.Module, name: str) -> tuple[nn.Module, str]:
-    """The module and tensor name behind "conv1.weight"; raises ValueError with the nearest known name."""
+    """The module and tensor name behind "conv1.weight"; raises ValueError with the nearest known name.
+
+    >>> model = nn.Sequential(nn.Linear(4, 3))
+    >>> al.names.resolve(model, "0.bias")
+    (Linear(in_features=4, out_features=3, bias=True), 'bias')
+    """
     known = tensors(model)
     if name in known:
         return known[name]
@@ -16,7 +21,11 @@ def resolve(model: nn.Module, name: str) -> tuple[nn.Module, str]:
 
 
 def weight_names(model: nn.Module) -> list[str]:
-    """Names of all parameters as in the plain network, parametrized or not, in the model's order."""
+    """Names of all parameters as in the plain network, parametrized or not, in the model's order.
+
+    >>> al.names.weight_names(nn.Sequential(nn.Linear(4, 3), nn.ReLU()))
+    ['0.weight', '0.bias']
+    """
     return list(tensors(model))
 
 

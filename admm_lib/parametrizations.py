@@ -17,6 +17,10 @@ class Mask(nn.Module):
     r"""Weights outside the mask are zero: W = where(mask, original, 0).
 
     By `where` and not by multiplication, because inf * 0 is NaN. The gradient of a pruned weight is 0.
+
+    >>> mask = al.parametrizations.Mask(torch.tensor([True, False]))
+    >>> mask(torch.tensor([2.0, float("inf")])).tolist()
+    [2.0, 0.0]
     """
 
     def __init__(self, mask: Tensor) -> None:
@@ -54,6 +58,11 @@ class Codebook(nn.Module):
     The original is the codebook, so that its gradient is the sum over each label's weights,
     dL/dC_k = sum_i dL/dW_i 1(label_i = k). `per="channel"`: no value is shared between filters. Source:
     1510.00149, Eq. (3).
+
+    >>> weight = torch.tensor([0.5, -1, 0, 0.5])
+    >>> held = al.parametrizations.Codebook(weight)
+    >>> held.right_inverse(weight).tolist(), held(torch.tensor([-1.0, 7])).tolist()
+    ([-1.0, 0.5], [7.0, -1.0, 0.0, 7.0])
     """
 
     def __init__(self, weight: Tensor, per: str = "layer") -> None:
@@ -86,6 +95,10 @@ class Scaled(nn.Module):
     r"""Signs and zeros are fixed, the magnitude trains: W = a * sign, one a per layer or per channel.
 
     The original is a, whose gradient is sum_i dL/dW_i sign_i.
+
+    >>> held = al.parametrizations.Scaled(torch.tensor([0.5, -0.5, 0]))
+    >>> held(torch.tensor([7.0])).tolist()
+    [7.0, -7.0, 0.0]
     """
 
     def __init__(self, weight: Tensor, per: str = "layer") -> None:
@@ -151,6 +164,12 @@ class StraightThrough(nn.Module):
     `project` finds the values; between two searches, `every` steps of training apart, each weight goes to
     the nearest of those found last. Where `levels` are given, they are held, and nothing is looked for. Zeros
     stay zero. Source: the straight-through estimator of 1308.3432.
+
+    >>> weight = torch.tensor([1.0, -3], requires_grad=True)
+    >>> held = al.parametrizations.StraightThrough(weight, al.Binary().project)
+    >>> held(weight).sum().backward()
+    >>> held(weight).tolist(), weight.grad.tolist()
+    ([2.0, -2.0], [1.0, 1.0])
     """
 
     def __init__(
@@ -201,7 +220,13 @@ def original(module: nn.Module, tensor_name: str) -> nn.Parameter:
 
 
 def mask_of(module: nn.Module, tensor_name: str) -> Tensor | None:
-    """The mask that holds a tensor, or None where it is free."""
+    """The mask that holds a tensor, or None where it is free.
+
+    >>> model = nn.Linear(4, 3)
+    >>> al.ADMM(model, {"weight": al.Sparse(keep=5)}).finalize()
+    >>> int(al.parametrizations.mask_of(model, "weight").sum())
+    5
+    """
     if parametrize.is_parametrized(module, tensor_name):
         for step in module.parametrizations[tensor_name]:
             if isinstance(step, Mask):
@@ -255,6 +280,11 @@ def bake(model: nn.Module) -> nn.Module:
     """Make every constrained tensor of `model` plain again, values kept, in place; returns the model.
 
     Needed before pickling, ONNX export, or a state dict with the names of the dense network.
+
+    >>> model = nn.Linear(4, 3)
+    >>> al.ADMM(model, {"weight": al.Sparse(keep=5)}).finalize()
+    >>> [*model.state_dict()], [*al.bake(model).state_dict()]
+    (['bias', 'parametrizations.weight.original', 'parametrizations.weight.0.mask'], ['bias', 'weight'])
     """
     shared: dict[int, list[tuple[nn.Module, str]]] = {}  # by what trains behind a tensor: who has it
     for module in model.modules():

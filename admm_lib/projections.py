@@ -18,6 +18,9 @@ def top_k_mask(weight: Tensor, keep: int) -> Tensor:
     Ties go to the lower (row-major) index. NaN, which callers that own a name for the weight refuse, stays
     only where all do, and fewer than `keep` may stay beside it. O(n). Raises ValueError unless
     0 <= keep <= weight.numel().
+
+    >>> al.projections.top_k_mask(torch.tensor([2.0, -2, 2, 1]), 2).tolist()
+    [True, True, False, False]
     """
     if not 0 <= keep <= weight.numel():
         raise ValueError(f"keep must lie between 0 and the {weight.numel()} weights, but is {keep}")
@@ -59,6 +62,9 @@ def top_k(weight: Tensor, keep: int) -> Tensor:
 
     Any shape and float dtype; ties go to the lower index, so exactly `keep` entries survive. O(n).
     Raises ValueError unless 0 <= keep <= weight.numel(). Source: the Z-update of 1804.03294, Eq. (12).
+
+    >>> al.projections.top_k(torch.tensor([3.0, -1, 0.5, 2]), 2).tolist()
+    [3.0, 0.0, 0.0, 2.0]
     """
     return torch.where(top_k_mask(weight, keep), weight, 0)
 
@@ -69,6 +75,9 @@ def nearest_level(weight: Tensor, levels: Tensor) -> Tensor:
     `levels` is a vector of at least one value in any order, finite also in the weight's dtype; a weight
     halfway between two levels takes the lower one. O(n log k). Raises ValueError for levels that are not
     so. Source: the quantization sets of 1811.01907, Section 3.
+
+    >>> al.projections.nearest_level(torch.tensor([0.4, 0.5, 9]), torch.tensor([0.0, 1])).tolist()
+    [0.0, 0.0, 1.0]
     """
     ordered = levels.detach().cpu().to(weight.dtype).reshape(-1).sort().values
     if levels.numel() == 0 or not bool(ordered.isfinite().all()):
@@ -98,6 +107,9 @@ def soft_threshold(v: Tensor, lam: float) -> Tensor:
     r"""The proximal map of the l1 norm: argmin_z lam |z|_1 + 1/2 ||z - v||^2 = sign(v) max(|v| - lam, 0).
 
     Raises ValueError for lam < 0. Source: Boyd et al. 2011, Section 4.4.3.
+
+    >>> al.projections.soft_threshold(torch.tensor([3.0, -1, 0.5]), 1).tolist()
+    [2.0, -0.0, 0.0]
     """
     if not lam >= 0:
         raise ValueError(f"lam must not be negative, but is {lam}")
@@ -109,6 +121,9 @@ def hard_threshold(v: Tensor, lam: float) -> Tensor:
 
     An entry survives iff v^2 / 2 > lam, that is |v| > sqrt(2 lam), and not |v| > lam as sometimes coded.
     Raises ValueError for lam < 0. Source: Boyd et al. 2011, Section 9.1.
+
+    >>> al.projections.hard_threshold(torch.tensor([3.0, -1, 0.5]), 0.5).tolist()
+    [3.0, 0.0, 0.0]
     """
     if not lam >= 0:
         raise ValueError(f"lam must not be negative, but is {lam}")
@@ -122,6 +137,9 @@ def low_rank(weight: Tensor, rank: int) -> Tensor:
     >= ..., it is the sum up to `rank`; of equal singular values at that place some stay, and one that is a
     rounding error counts as zero. Time O(m n min(m, n)). Raises ValueError unless 0 <= rank <= min(m, n)
     and the weight is finite. Source: Eckart and Young 1936.
+
+    >>> al.projections.low_rank(torch.tensor([[3.0, 1], [1, 3]]), 1).round(decimals=4).tolist()
+    [[2.0, 2.0], [2.0, 2.0]]
     """
     left, values, right = singular_values(weight)
     if not 0 <= rank <= len(values):
@@ -138,6 +156,9 @@ def singular_values(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """U, s, V^T of a weight's matrix, a row for each output, in single precision at least.
 
     Raises ValueError where the weight is not finite.
+
+    >>> al.projections.singular_values(torch.tensor([[0.0, 3], [4, 0]]))[1].round(decimals=4).tolist()
+    [4.0, 3.0]
     """
     if not bool(weight.isfinite().all()):
         raise ValueError("a weight that is NaN or infinite has no singular values")

@@ -14,6 +14,9 @@ def picture(content: bytes, pixels: int = 4) -> np.ndarray:
     The smallest version that holds the bytes at level L, and the highest level of error correction that this
     version still has room for. Raises ValueError for no bytes, more than 2,953, or pixels that are no whole
     number from 1 on. Source: ISO/IEC 18004, byte mode.
+
+    >>> al.qr.picture(b"a network", pixels=1).shape  # 21 modules and the margin
+    (29, 29)
     """
     code = _code(content)
     if type(pixels) is not int or pixels < 1:
@@ -23,7 +26,11 @@ def picture(content: bytes, pixels: int = 4) -> np.ndarray:
 
 
 def describe(content: bytes) -> str:
-    """The version and the level of error correction of `picture(content)`, as in 27-L; errors as there."""
+    """The version and the level of error correction of `picture(content)`, as in 27-L; errors as there.
+
+    >>> al.qr.describe(bytes(2953))
+    '40-L'
+    """
     return _code(content).designator
 
 
@@ -41,6 +48,9 @@ def read(image: np.ndarray) -> bytes:
     Its values are uint8, or floats from 0 to 1, as matplotlib reads a PNG; a fourth colour, the alpha
     channel, is not looked at. Raises ValueError for anything else, and where there is no code, or more than
     one.
+
+    >>> al.qr.read(al.qr.picture(b"a network"))
+    b'a network'
     """
     given = np.asarray(image)
     if given.dtype.kind == "f" and given.size and given.min() >= 0 and given.max() <= 1:

@@ -122,6 +122,9 @@ class Clusters(_FewValues):
     its weights then. Held by a codebook, which goes on training. Raises ValueError for bits outside 1 to 8,
     an unknown start, an unknown `per`, and a seed or iterations that are no whole number. Sources:
     1811.01907, Section 3 (clusters inside ADMM); 1510.00149, Section 3 (the codebook).
+
+    >>> al.Clusters(bits=1).project(torch.tensor([1.0, 2, 0, -3, -4])).tolist()
+    [1.5, 1.5, 0.0, -3.5, -3.5]
     """
 
     bits: int
@@ -160,6 +163,9 @@ class Levels(_FewValues):
     q is that, rounded so, and not looked for. Raises ValueError for bits outside 1 to 8, digits outside 1 to
     24, a step that is not positive and finite, and an unknown `per`. Source: 1811.01907, Section 3; no level
     is zero, because zeros are what pruning made.
+
+    >>> al.Levels(bits=2).project(torch.tensor([0.5, -2.5, 0, 0.5])).tolist()
+    [1.0, -2.0, 0.0, 1.0]
     """
 
     bits: int
@@ -208,6 +214,9 @@ class PowerOfTwo(_FewValues):
     The projection finds the largest exponent with the least squared error (`levels.best_exponent`); from
     halfway between two powers to the lower. Raises ValueError for bits outside 1 to 8 and an unknown `per`.
     Source: 1811.01907, Section 3.
+
+    >>> al.PowerOfTwo(bits=2).project(torch.tensor([0.9, -2.3, 0, 3.1])).tolist()
+    [1.0, -2.0, 0.0, 2.0]
     """
 
     bits: int
@@ -229,6 +238,9 @@ class Ternary(_FewValues):
     The k largest magnitudes are kept where their sum squared over k is largest, and a is their mean
     (`levels.best_ternary`). Held by its signs; a goes on training. Raises ValueError for an unknown `per`.
     Source: 1605.04711, Eq. (4), solved exactly.
+
+    >>> al.Ternary().project(torch.tensor([-2.5, 0.1, 2, 3])).tolist()
+    [-2.5, 0.0, 2.5, 2.5]
     """
 
     per: str = "layer"
@@ -253,6 +265,9 @@ class Binary(_FewValues):
 
     The nearest such tensor has the same signs, and as a the mean magnitude. Held by its signs; a goes on
     training. Raises ValueError for an unknown `per`. Source: 1603.05279, Eq. (6); inside ADMM 1903.09769.
+
+    >>> al.Binary().project(torch.tensor([-1.0, 0, 2, 3])).tolist()
+    [-2.0, 0.0, 2.0, 2.0]
     """
 
     per: str = "layer"

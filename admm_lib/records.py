@@ -38,7 +38,11 @@ class Interval:
 
 
 def interval(values: Sequence[float]) -> Interval:
-    """mean -/+ t_{0.975, n-1} s / sqrt(n); infinitely wide for a single value. ValueError for none."""
+    """mean -/+ t_{0.975, n-1} s / sqrt(n); infinitely wide for a single value. ValueError for none.
+
+    >>> print(al.records.interval([1.0, 2.0, 3.0]))
+    +2.00 [-0.48, +4.48]
+    """
     if not len(values):
         raise ValueError("an interval needs at least one value")
     mean = float(np.mean(values))

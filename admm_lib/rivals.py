@@ -32,6 +32,12 @@ def freeze_nearest(model: nn.Module, sets: Mapping[str, Constraint], share: floa
     layer quantized. Zeros stay zero. Raises ValueError, before any change, for a share outside 0 to 1 (0
     excluded), an unknown layer, a set that prunes or is of low rank, and a set per channel. Source: the
     iterative quantization of 1811.01907, Section 3.4.
+
+    >>> model = nn.Linear(4, 1)
+    >>> model.weight.data = torch.tensor([[1.0, 1.25, -1.5, 0]])
+    >>> al.rivals.freeze_nearest(model, {"weight": al.OneOf((-1.0, 1.0))}, share=0.5)
+    >>> model.weight.tolist()  # 1.25 trains on
+    [[1.0, 1.25, -1.0, 0.0]]
     """
     if not 0 < share <= 1:
         raise ValueError(f"share is a fraction, above 0 and at most 1, but is {share}")
@@ -54,6 +60,12 @@ class HardThresholding(ADMM):
     What `fit(admm=...)` and `finalize` ask for is the same; rho has no part in it. With Sparse this is
     iterative hard thresholding (Blumensath and Davies 2009), with LowRank trained rank pruning, which trains
     and truncates in turn (Xu et al. 2019, 1812.02402). Errors as for ADMM.
+
+    >>> model = nn.Linear(4, 1)
+    >>> model.weight.data = torch.tensor([[3.0, -1, 0.5, 2]])
+    >>> residuals = al.rivals.HardThresholding(model, {"weight": al.Sparse(keep=2)}).update()
+    >>> model.weight.tolist(), round(residuals["weight"].primal, 3)
+    ([[3.0, 0.0, 0.0, 2.0]], 1.118)
     """
 
     def add_penalty_gradient(self) -> None:
@@ -82,6 +94,11 @@ class GradualMagnitude(HardThresholding):
     After update t of T, n - (n - keep) (1 - (1 - t/T)^3) of n groups are left, those of the largest norm,
     held by a mask. Raises ValueError for a set that is not Sparse, for updates < 1, and as ADMM does. Source:
     Zhu and Gupta 2017 (1710.01878), Eq. (1).
+
+    >>> model = nn.Linear(16, 1)
+    >>> gradual = al.rivals.GradualMagnitude(model, {"weight": al.Sparse(keep=1)}, updates=4)
+    >>> [len(gradual.update()) * int(model.weight.count_nonzero()) for _ in range(4)]
+    [7, 3, 1, 1]
     """
 
     def __init__(self, model: nn.Module, constraints: Mapping[Key, Sparse], updates: int) -> None:
@@ -122,6 +139,10 @@ class QuadraticPenalty(ADMM):
 
     The quadratic penalty method; the projection and the pull of ADMM without what it remembers. Errors as for
     ADMM. Source: Carreira-Perpinan and Idelbayev 2018, "Learning-Compression", Section 2 (quadratic penalty).
+
+    >>> penalty = al.rivals.QuadraticPenalty(nn.Linear(4, 1), {"weight": al.Sparse(keep=2)})
+    >>> penalty.update()["weight"].primal > 0, penalty.U["weight"][0].tolist()
+    (True, [[0.0, 0.0, 0.0, 0.0]])
     """
 
     def update(self) -> dict[Key, Residuals]:
@@ -163,6 +184,12 @@ def straight_through(model: nn.Module, sets: Mapping[str, Constraint], every: in
     `bake(model)` ends it with the projected weights. Levels whose step is given are held, all of them; others
     are looked for anew every so many steps of training. Raises ValueError, before any change, for an unknown
     layer, a set that prunes or is of low rank, and a set per channel. Source: 1308.3432.
+
+    >>> model = nn.Linear(4, 1)
+    >>> model.weight.data = torch.tensor([[1.0, 2, -3, 0]])
+    >>> al.rivals.straight_through(model, {"weight": al.Binary()})
+    >>> model.weight.tolist()
+    [[2.0, 2.0, -2.0, 0.0]]
     """
     for owner, each in _owned(model, sets):
         weight = getattr(*owner).detach().clone()

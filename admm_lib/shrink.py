@@ -72,6 +72,11 @@ def shrink(model: nn.Module, inputs: Tensor | tuple[Any, ...] | None = None) -> 
     again in the end to compare both, to float tolerance. It comes back without masks, and a channel goes
     where its whole group of coupled layers is dead; see `shrink_graph`. ValueError where it cannot be traced,
     or computes something else.
+
+    >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    >>> model[0].weight.data[1] = 0
+    >>> [tuple(weight.shape) for weight in al.shrink(model).parameters()]
+    [(2, 4), (2,), (2, 2), (2,)]
     """
     if inputs is not None:
         return shrink_graph(model, inputs)
@@ -104,6 +109,12 @@ def expand(small: nn.Sequential, model: nn.Sequential) -> None:
     Then both compute the same, and what was removed is zero in `model`; its masks stay. Raises ValueError,
     and changes nothing, for a network that does not come from `shrink` or does not fit `model`, or that
     has weights outside a mask of `model` or a bias (from folding) where `model` has none.
+
+    >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    >>> model[0].weight.data[1] = 0
+    >>> al.expand(al.shrink(model), model)
+    >>> model[2].weight.count_nonzero(0).tolist()  # nothing reads the second unit now
+    [2, 0, 2]
     """
     kept = getattr(small, "kept_units", None)
     if kept is None:
@@ -124,6 +135,11 @@ def pack(model: nn.Sequential) -> nn.Sequential:
     The order of a layer's units means nothing, and a file says where weights are with fewer bits when they
     all lie in one corner of each matrix. Returns the model, plain. Raises ValueError as `shrink` and `expand`
     do, and changes nothing then.
+
+    >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    >>> model[0].weight.data[0] = 0
+    >>> al.pack(model)[0].weight.count_nonzero(1).tolist()
+    [4, 4, 0]
     """
     try:
         small, packed = shrink(model), bake(copy.deepcopy(model))

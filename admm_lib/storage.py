@@ -84,7 +84,13 @@ class Ladder:
 
 
 def count(model: nn.Module) -> list[Layer]:
-    """Weights and nonzeros per weight tensor, parametrized or not, in the model's order."""
+    """Weights and nonzeros per weight tensor, parametrized or not, in the model's order.
+
+    >>> model = nn.Linear(4, 3)
+    >>> model.weight.data[0] = 0
+    >>> al.storage.count(model)
+    [Layer(name='weight', weights=12, nonzeros=8, ratio=1.5)]
+    """
     rows = []
     for name, weight in weights(model).items():
         nonzeros = int(weight.count_nonzero())
@@ -94,7 +100,11 @@ def count(model: nn.Module) -> list[Layer]:
 
 
 def layers(model: nn.Module) -> list[dict]:
-    """`count` as a record holds it; the ratio to two decimals, None where nothing is left."""
+    """`count` as a record holds it; the ratio to two decimals, None where nothing is left.
+
+    >>> al.storage.layers(nn.Linear(4, 3))
+    [{'name': 'weight', 'weights': 12, 'nonzeros': 12, 'ratio': 1.0}]
+    """
     rows = [asdict(row) for row in count(model)]
     for row in rows:
         row["ratio"] = round(row["ratio"], 2) if row["nonzeros"] else None
@@ -102,7 +112,14 @@ def layers(model: nn.Module) -> list[dict]:
 
 
 def ladder(model: nn.Module) -> Ladder:
-    """The ladder of a model as it would be saved now. Raises CodecError as `codec.encode` does."""
+    """The ladder of a model as it would be saved now. Raises CodecError as `codec.encode` does.
+
+    >>> model = nn.Linear(100, 10)
+    >>> al.ADMM(model, {"weight": al.Sparse(keep=50)}).finalize()
+    >>> ladder = al.storage.ladder(model)
+    >>> ladder.ratio("values"), round(ladder.uniform - ladder.values, 1)  # log2 C(1000, 50) bits of positions
+    (20.0, 282.3)
+    """
     rows, bits = count(model), codec.sections(model)
     values, positions = bits["values"], bits["values"] + bits["positions"]
     codebooks = positions + bits["codebooks"]
@@ -119,17 +136,31 @@ def ladder(model: nn.Module) -> Ladder:
 
 
 def reference_weights(model: nn.Module) -> int:
-    """The weights of the dense network that ratios are against: what `model` came from, or its own."""
+    """The weights of the dense network that ratios are against: what `model` came from, or its own.
+
+    >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    >>> model[0].weight.data[1] = 0
+    >>> al.storage.reference_weights(al.shrink(model))
+    18
+    """
     return getattr(model, "reference_weights", sum(row.weights for row in count(model)))
 
 
 def uniform(cells: int, nonzeros: int) -> float:
-    """log2 C(cells, nonzeros): the bits of a mask of which only the density is known."""
+    """log2 C(cells, nonzeros): the bits of a mask of which only the density is known.
+
+    >>> round(al.storage.uniform(10, 3), 2)  # log2 of 120 masks
+    6.91
+    """
     log = math.lgamma(cells + 1) - math.lgamma(nonzeros + 1) - math.lgamma(cells - nonzeros + 1)
     return max(0.0, log / math.log(2))
 
 
 def weights(model: nn.Module) -> dict[str, Tensor]:
-    """The tensors that count as weights, each once, in the model's order, whatever they are held by."""
+    """The tensors that count as weights, each once, in the model's order, whatever they are held by.
+
+    >>> {name: tuple(each.shape) for name, each in al.storage.weights(nn.Linear(4, 3)).items()}
+    {'weight': (3, 4)}
+    """
     found = codec.weights(model, codec.plain_state(model))
     return {name: found[name] for name in weight_names(model) if name in found}

@@ -87,6 +87,13 @@ def fit(
 
     Raises ValueError for bad arguments and DivergenceError, naming the step, when loss or weights are not
     finite.
+
+    >>> model, batches = nn.Linear(2, 2), [(torch.eye(2), torch.tensor([0, 1]))]
+    >>> admm = al.ADMM(model, {"weight": al.Sparse(keep=2)}, rho=0.1)
+    >>> history = al.fit(model, batches, epochs=60, admm=admm, lr=0.1)
+    >>> admm.finalize()
+    >>> len(history), int(model.weight.count_nonzero()), al.evaluate(model, batches).accuracy
+    (60, 2, 100.0)
     """
     loss = loss or F.cross_entropy
     schedule = schedule or ("one-cycle" if admm is None else "constant")

@@ -76,6 +76,10 @@ def for_bytes(
     weights stay, and so the file: `fitted` comes back to the budget. Raises ValueError for an unknown rule,
     bits outside 1 to 8 (whole ones, and no `analytic`, without Laplace), a budget that is no whole number or
     that not even a weight in each layer would meet, and as the rule does.
+
+    >>> plan = al.allocation.for_bytes(nn.Sequential(nn.Linear(40, 20)), budget=200, rule="lamp")
+    >>> plan.file_bytes <= 200, plan.sets["0.weight"].few
+    (True, Levels(bits=3, per='layer', digits=7, step=None))
     """
     if rule not in RULES:
         raise ValueError(f"rule must be one of {', '.join(RULES)}, but is {rule!r}")
@@ -125,7 +129,11 @@ def fitted(
 
 
 def levels_of(bits: Mapping[str, int]) -> dict[str, Levels]:
-    """Levels by name, as a plan has them: with a step that is short in a file."""
+    """Levels by name, as a plan has them: with a step that is short in a file.
+
+    >>> al.allocation.levels_of({"fc1.weight": 3})
+    {'fc1.weight': Levels(bits=3, per='layer', digits=7, step=None)}
+    """
     return {name: Levels(each, digits=DIGITS) for name, each in bits.items()}
 
 
@@ -154,6 +162,12 @@ def project(model: nn.Module, sparse: Mapping[Key, Sparse], few: Mapping[str, Co
     """Budgets first, then levels for what stays; in place.
 
     Raises ValueError, before any change, for an unknown layer, and one that is held by a constraint already.
+
+    >>> model = nn.Linear(4, 1)
+    >>> model.weight.data = torch.tensor([[3.0, -1, 0.5, 2]])
+    >>> al.allocation.project(model, {"weight": al.Sparse(keep=2)}, {"weight": al.Binary()})
+    >>> model.weight.tolist()
+    [[2.5, 0.0, 0.0, 2.5]]
     """
     names = {name for key in sparse for name in ([key] if isinstance(key, str) else key)}
     tensors = {name: plain(model, name) for name in (*names, *few)}

@@ -31,6 +31,10 @@ def suggest(model: nn.Module, ratio: float = 20) -> dict[str, Sparse]:
     layers are pruned harder because they are the more redundant ones; a heuristic, to be edited.
     Raises ValueError for a ratio below 1, one so high that a layer is left without a weight, and for a
     model without such a layer.
+
+    >>> model = nn.Sequential(nn.Linear(100, 50), nn.ReLU(), nn.Linear(50, 50), nn.ReLU(), nn.Linear(50, 10))
+    >>> al.suggest(model, ratio=10)
+    {'0.weight': Sparse(keep=479), '2.weight': Sparse(keep=169), '4.weight': Sparse(keep=152)}
     """
     sizes = {name: weight.numel() for name, weight in prunable(model).items()}
     total = Sparse(ratio=ratio).budget(sum(sizes.values()))
@@ -43,6 +47,10 @@ def uniform(model: nn.Module, ratio: float) -> dict[str, Sparse]:
     r"""Every layer at the same ratio: keep_i = n_i / ratio, rounded so that the sum is floor(n / ratio).
 
     Errors as for `suggest`. The usual baseline of pruning papers.
+
+    >>> model = nn.Sequential(nn.Linear(100, 50), nn.ReLU(), nn.Linear(50, 10))
+    >>> al.allocation.uniform(model, ratio=10)
+    {'0.weight': Sparse(keep=500), '2.weight': Sparse(keep=50)}
     """
     sizes = {name: weight.numel() for name, weight in prunable(model).items()}
     total = Sparse(ratio=ratio).budget(sum(sizes.values()))
@@ -54,6 +62,11 @@ def by_magnitude(model: nn.Module, ratio: float) -> dict[str, Sparse]:
 
     One threshold for all layers. Errors as for `suggest`, and for weights that are not finite. Source:
     1510.00149, Section 2, made global.
+
+    >>> model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    >>> model[0].weight.data, model[1].weight.data = torch.tensor([[4.0, 3], [2, 1]]), torch.full((2, 2), 2.5)
+    >>> al.allocation.by_magnitude(model, ratio=2)
+    {'0.weight': Sparse(keep=2), '1.weight': Sparse(keep=2)}
     """
     return _by_score(model, ratio, torch.abs)
 
@@ -64,6 +77,12 @@ def by_lamp(model: nn.Module, ratio: float) -> dict[str, Sparse]:
     score(w_u) = w_u^2 / sum_{v >= u} w_v^2 within its layer, in ascending order of |w| (ties: the lower
     index first): how much of what would be left of the layer's energy goes with u. Errors as for
     `by_magnitude`. Source: the LAMP score of Lee et al. 2021 (2010.07611).
+
+    >>> model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    >>> model[0].weight.data = torch.tensor([[4.0, 3], [2, 1]])
+    >>> model[1].weight.data = model[0].weight.data / 1000  # a layer's scale has no part in it
+    >>> al.allocation.by_lamp(model, ratio=2)
+    {'0.weight': Sparse(keep=2), '1.weight': Sparse(keep=2)}
     """
     return _by_score(model, ratio, lamp_scores)
 
@@ -75,6 +94,12 @@ def by_laplace(model: nn.Module, ratio: float, error: laplace.Error = "remaining
     the layers' errors, rounded so that the sum is floor(n / ratio), or all nonzero weights where these are
     fewer; they alone are counted among N_i. Errors as for `by_magnitude`, and for a layer of zeros. Source:
     the idea of OPQ, 2205.11141, whose own formulas were not read.
+
+    >>> model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    >>> model[0].weight.data = torch.tensor([[4.0, 3], [2, 1]])
+    >>> model[1].weight.data = torch.tensor([[1.0, 1], [0, 0]])  # zeros do not count
+    >>> al.allocation.by_laplace(model, ratio=2, error="relative")
+    {'0.weight': Sparse(keep=3), '1.weight': Sparse(keep=1)}
     """
     weights = prunable(model)
     fits = laplace.fits(weights)
@@ -92,6 +117,9 @@ def together(model: nn.Module, ratio: float) -> dict[tuple[str, ...], Sparse]:
 
     Raises ValueError for a ratio below 1, one so high that no weight is left, and for a model without a
     linear or convolution layer.
+
+    >>> al.allocation.together(nn.Sequential(nn.Linear(100, 50), nn.ReLU(), nn.Linear(50, 10)), ratio=10)
+    {('0.weight', '2.weight'): Sparse(keep=550)}
     """
     weights = prunable(model)
     total = Sparse(ratio=ratio).budget(sum(weight.numel() for weight in weights.values()))
@@ -109,7 +137,11 @@ LOOKING = ("magnitude", "lamp", *(f"laplace-{error}" for error in laplace.ERRORS
 
 
 def prunable(model: nn.Module) -> dict[str, Tensor]:
-    """The weights of linear and convolution layers by name, tied ones once; ValueError for none."""
+    """The weights of linear and convolution layers by name, tied ones once; ValueError for none.
+
+    >>> [*al.allocation.prunable(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU()))]
+    ['0.weight']
+    """
     found, seen = {}, set()
     for name, module in model.named_modules():
         if isinstance(module, PRUNABLE) and id(parameter := original(module, "weight")) not in seen:
@@ -129,7 +161,11 @@ def plain(model: nn.Module, name: str) -> Tensor:
 
 
 def lamp_scores(weight: Tensor) -> Tensor:
-    """The LAMP score of each weight, shaped like `weight`, in double precision; 0 for a layer of zeros."""
+    """The LAMP score of each weight, shaped like `weight`, in double precision; 0 for a layer of zeros.
+
+    >>> al.allocation.lamp_scores(torch.tensor([-1.0, 1, 2])).tolist()  # 1 / (1 + 1 + 4), 1 / (1 + 4), 4 / 4
+    [0.16666666666666666, 0.2, 1.0]
+    """
     energy = weight.detach().double().reshape(-1).square()
     ordered, order = energy.sort(stable=True)
     left = ordered.flip(0).cumsum(0).flip(0)  # of the weight itself and all that are larger

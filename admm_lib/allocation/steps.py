@@ -18,6 +18,10 @@ def in_steps(model: nn.Module, sets: Mapping[Key, Sparse], steps: int) -> list[d
     Every step divides what is left by the same factor; no budget falls below its last, and the
     last ones are exact. Raises ValueError for steps < 1, an unknown layer and a set that does not fit it.
     Source: the moderate partial prunings of 1810.07378, Section 3.
+
+    >>> steps = al.allocation.in_steps(nn.Linear(100, 10), {"weight": al.Sparse(ratio=100)}, steps=2)
+    >>> [each["weight"] for each in steps]
+    [Sparse(keep=100), Sparse(keep=10)]
     """
     if steps < 1:
         raise ValueError(f"steps must be 1 or more, but is {steps}")

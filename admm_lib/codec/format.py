@@ -60,6 +60,12 @@ def encode(model: nn.Module) -> bytes:
     Raises CodecError for a state dict that holds anything but ordinary tensors, and where
     `model.architecture` does not describe the model, or `model.reference_weights` is no count. Warns of a
     tensor with many negative zeros, which cost as much as any other value.
+
+    >>> model = nn.Linear(100, 10)
+    >>> dense = len(al.codec.encode(model))
+    >>> al.ADMM(model, {"weight": al.Sparse(ratio=10)}).finalize()
+    >>> dense > 6 * len(al.codec.encode(model))
+    True
     """
     return measured(model)[0]
 
@@ -71,6 +77,10 @@ def sections(model: nn.Module) -> dict[str, int]:
     have a codebook or a step; `positions`: what tells where these are (of a tensor written whole, its
     zeros); `codebooks`, steps among them; `biases`: all other tensors; `header`: names, shapes, counts,
     checksum.
+
+    >>> model = nn.Linear(4, 3)
+    >>> al.codec.sections(model)["values"], al.codec.sections(model)["biases"]
+    (384, 96)
     """
     return measured(model)[1]
 
@@ -79,6 +89,13 @@ def save(model: nn.Module, path: str | Path) -> None:
     """Write the network to a file, which is replaced as a whole or not at all.
 
     Raises FileNotFoundError where the folder is missing, CodecError as `encode` does.
+
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     al.save(nn.Linear(100, 10), Path(folder, "model.admm"))
+    ...     [path.name for path in Path(folder).iterdir()]
+    ['model.admm']
     """
     path = Path(path)
     if not path.parent.is_dir():
@@ -91,6 +108,12 @@ def save(model: nn.Module, path: str | Path) -> None:
 def load(path: str | Path, model: nn.Module | None = None) -> nn.Module:
     """The network in a file; see `decode`. Raises CodecError, naming the file and the reason, OSError where
     it cannot be read (FileNotFoundError for no file), and TypeError as `decode`.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     al.save(al.models.lenet300(), f"{folder}/model.admm")
+    ...     al.load(f"{folder}/model.admm").fc3
+    Linear(in_features=100, out_features=10, bias=True)
     """
     try:
         return decode(Path(path).read_bytes(), model)
@@ -99,7 +122,13 @@ def load(path: str | Path, model: nn.Module | None = None) -> nn.Module:
 
 
 def contents(data: bytes) -> Contents:
-    """What stands in a file, its values left unread. Raises CodecError for a damaged or foreign file."""
+    """What stands in a file, its values left unread. Raises CodecError for a damaged or foreign file.
+
+    >>> model = nn.Linear(2, 2)
+    >>> model.weight.data = torch.tensor([[0.5, -1], [0.25, 3]])
+    >>> [(each.name, each.stored_as) for each in al.codec.contents(al.codec.encode(model)).entries]
+    [('bias', '32 bits each'), ('weight', 'multiples of a step, up to 12')]
+    """
     return _read_contents(wire.Reader(_checked(data)), data[3])
 
 
@@ -109,6 +138,11 @@ def decode(data: bytes, model: nn.Module | None = None) -> nn.Module:
     A file without a known architecture needs the `model`, with the same names, shapes and dtypes.
     It is changed only when the whole file has been checked. Raises CodecError for a damaged or
     foreign file, a later format version, or a model that does not fit; TypeError for no network.
+
+    >>> model = nn.Linear(4, 3)
+    >>> again = al.codec.decode(al.codec.encode(model), nn.Linear(4, 3))
+    >>> al.codec.same_bits(again.weight, model.weight)
+    True
     """
     if model is not None and not isinstance(model, nn.Module):
         raise TypeError(f"model= takes a network, as in model=MyNetwork(), and not {model!r}")

@@ -27,6 +27,11 @@ def plain_state(model: nn.Module) -> dict[str, Tensor]:
     """The state dict of `model` without parametrizations: the weights that it shows, by name.
 
     The model stays as it is. Raises CodecError for what is no ordinary tensor with values.
+
+    >>> model = nn.Linear(4, 3)
+    >>> al.ADMM(model, {"weight": al.Sparse(keep=5)}).finalize()
+    >>> {name: int(each.count_nonzero()) for name, each in al.codec.plain_state(model).items()}
+    {'bias': 3, 'weight': 5}
     """
     state = dict(model.state_dict())
     shown: dict[tuple[int, ...], Tensor] = {}  # tied weights stay tied under the constraint they share
@@ -62,7 +67,12 @@ def _shown(steps: parametrize.ParametrizationList) -> Tensor:
 
 
 def weights(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What counts as weights: parameters of two dimensions or more, a tensor of two names once."""
+    """What counts as weights: parameters of two dimensions or more, a tensor of two names once.
+
+    >>> model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+    >>> [*al.codec.weights(model, model.state_dict())]
+    ['0.weight']
+    """
     tied, parameters = ties(state), set(weight_names(model))
     return {
         name: value
@@ -72,7 +82,13 @@ def weights(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def ties(state: dict[str, Tensor]) -> dict[str, str]:
-    """Which names share their memory with an earlier one, and with which."""
+    """Which names share their memory with an earlier one, and with which.
+
+    >>> model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    >>> model[1].weight = model[0].weight
+    >>> al.codec.ties(model.state_dict())
+    {'1.weight': '0.weight'}
+    """
     first: dict[tuple, str] = {}
     shared = {}
     for name, value in state.items():
@@ -199,7 +215,12 @@ def fill(model: nn.Module, tensors: dict[str, Tensor]) -> nn.Module:
 
 
 def same_bits(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors of one dtype are equal bit for bit, NaN and negative zeros included."""
+    """Whether two tensors of one dtype are equal bit for bit, NaN and negative zeros included.
+
+    >>> one, other = torch.tensor([0.0, float("nan")]), torch.tensor([-0.0, float("nan")])
+    >>> al.codec.same_bits(one, one), al.codec.same_bits(one, other)
+    (True, False)
+    """
     return torch.equal(one.reshape(-1).view(torch.uint8), other.reshape(-1).view(torch.uint8))
 
 
