@@ -11,19 +11,15 @@ Sources: Boyd et al. 2011, Section 3.1.1 (scaled form); 1804.03294, Section 4; 1
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from numbers import Real
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from . import groups
-from .constraints import Constraint, LowRank
+from .constraints import Constraint
 from .layers import Layers, distance
+from .pairs import Key, Pair, paired
 from .schedules import Schedule, balancing, check_rho
-
-Key = str | tuple[str, ...]
 
 
 class Residuals(NamedTuple):
@@ -33,19 +29,6 @@ class Residuals(NamedTuple):
     dual: float
     norm: float
     rho: float
-
-
-@dataclass
-class _Pair:
-    """One (Z, U) pair: a set over one layer, or over several layers seen as one long vector."""
-
-    key: Key
-    constraint: Constraint
-    layers: list[int]
-    rho: float
-    base: float  # what a schedule's factor multiplies
-    Z: Tensor = field(default_factory=lambda: torch.empty(0))
-    U: Tensor = field(default_factory=lambda: torch.empty(0))
 
 
 class ADMM:
@@ -89,26 +72,11 @@ class ADMM:
         self._finished = False
         self._layers = Layers(model)
         self._pairs = [
-            self._pair(key, each, rho)
+            paired(self._layers, key, each, rho.get(key) if isinstance(rho, Mapping) else rho)
             for key, sets in constraints.items()
             for each in (sets if isinstance(sets, (list, tuple)) and sets else [sets])
         ]
         self._start()
-
-    def _pair(self, key: Key, constraint: Constraint, rho: float | Mapping) -> _Pair:
-        names = (key,) if isinstance(key, str) else tuple(key)
-        layers = [self._layers.add(name) for name in names]
-        if not layers or len(set(layers)) < len(layers):
-            raise ValueError(f"{key}: name at least one weight, each once (tied layers share one weight)")
-        if not isinstance(constraint, Constraint) or isinstance(constraint, type):
-            raise ValueError(f"{key}: {constraint!r} is not a constraint set, such as Sparse(ratio=10)")
-        constraint.check(groups.joined([self._layers.parameter(i).shape for i in layers]), " + ".join(names))
-        if isinstance(constraint, LowRank) and self._layers.mask(layers[0]) is not None:
-            raise ValueError(f"{key} is pruned, and {constraint} would fill it again: choose one of the two")
-        value = rho.get(key) if isinstance(rho, Mapping) else rho
-        if not isinstance(value, Real) or not 0 < value < float("inf"):
-            raise ValueError(f"{key}: rho must be a positive number, but is {value!r}")
-        return _Pair(key, constraint, layers, float(value), float(value))
 
     @torch.no_grad()
     def _start(self) -> None:
@@ -124,7 +92,7 @@ class ADMM:
         """Whether every constrained layer is part of `model`."""
         return self._layers.part_of(model)
 
-    def _project(self, pair: _Pair, value: Tensor) -> Tensor:
+    def _project(self, pair: Pair, value: Tensor) -> Tensor:
         """The nearest point of the pair's set; in masked layers, zero where the mask is."""
         nearest = pair.constraint.project(value)
         for i, piece in zip(pair.layers, self._layers.split(pair.layers, nearest), strict=True):
@@ -154,7 +122,7 @@ class ADMM:
         """The scaled duals by key, one per set, laid out like Z."""
         return self._by_key(lambda pair: pair.U)
 
-    def _by_key(self, pick: Callable[[_Pair], Tensor]) -> dict[Key, list[Tensor]]:
+    def _by_key(self, pick: Callable[[Pair], Tensor]) -> dict[Key, list[Tensor]]:
         found: dict[Key, list[Tensor]] = {}
         for pair in self._pairs:
             found.setdefault(pair.key, []).append(pick(pair))
@@ -233,7 +201,7 @@ class ADMM:
             self._rescale(pair, pair.base * self.schedule(self.iteration))
 
     @staticmethod
-    def _rescale(pair: _Pair, rho: float) -> None:
+    def _rescale(pair: Pair, rho: float) -> None:
         """Change rho and keep the unscaled dual rho U: U is multiplied by rho_old / rho_new."""
         rho = check_rho(rho)
         pair.U = pair.U * (pair.rho / rho)
@@ -246,7 +214,9 @@ class ADMM:
         return {"iteration": self.iteration, "pairs": pairs, "history": history}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict()` of an ADMM over the same layers and sets."""
+        """Go on from `state_dict()` of an ADMM over the same sets; ValueError for another one's."""
+        if [pair.Z.shape for pair in self._pairs] != [Z.shape for Z, *_ in state["pairs"]]:
+            raise ValueError("the state is of an ADMM over other layers or sets: make this one as that was")
         for pair, (Z, U, rho, base) in zip(self._pairs, state["pairs"], strict=True):
             pair.Z, pair.U, pair.rho, pair.base = Z.to(pair.Z), U.to(pair.U), rho, base
         self.iteration = state["iteration"]

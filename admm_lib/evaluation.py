@@ -58,7 +58,7 @@ def evaluate(
     loss = loss or F.cross_entropy
     if isinstance(data, Data):
         raise ValueError("evaluate takes one split: data.train, data.val or data.test")
-    device = next(model.parameters()).device
+    device = next((each.device for each in model.parameters()), torch.device("cpu"))
     total, examples, scores = 0.0, 0, []
     exact = torch.backends.cudnn.flags(torch.backends.cudnn.enabled, allow_tf32=False)
     with in_eval_mode(model), exact:  # on a GPU torch's own choice for convolutions is the shorter tf32

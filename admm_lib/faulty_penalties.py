@@ -3,11 +3,10 @@ r"""Faults found in public codes of ADMM pruning, made on purpose, to be measure
 In all of them Z, and U but for what is said, are those of ADMM.
 """
 
-from typing import Any
-
 import torch
 
 from .admm import ADMM
+from .pairs import Pair
 from .schedules import check_rho
 
 
@@ -46,5 +45,5 @@ class NotRescaled(ADMM):
     """U stays as it is when rho changes, so that the dual rho U jumps with it."""
 
     @staticmethod
-    def _rescale(pair: Any, rho: float) -> None:
+    def _rescale(pair: Pair, rho: float) -> None:
         pair.rho = check_rho(rho)

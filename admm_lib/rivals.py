@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from .admm import ADMM, Key, Residuals
+from .admm import ADMM, Residuals
 from .constraints import Constraint, LowRank, Sparse
 from .intersection import Both
 from .names import resolve
+from .pairs import Key
 from .parametrizations import Mask, Partly, StraightThrough, hold
 from .projections import nearest_level
 from .quantization import Levels
@@ -183,7 +184,7 @@ def straight_through(model: nn.Module, sets: Mapping[str, Constraint], every: in
 
     `bake(model)` ends it with the projected weights. Levels whose step is given are held, all of them; others
     are looked for anew every so many steps of training. Raises ValueError, before any change, for an unknown
-    layer, a set that prunes or is of low rank, and a set per channel. Source: 1308.3432.
+    layer, a set that prunes or is of low rank, a set per channel, and `every` below 1. Source: 1308.3432.
 
     >>> model = nn.Linear(4, 1)
     >>> model.weight.data = torch.tensor([[1.0, 2, -3, 0]])
@@ -191,6 +192,8 @@ def straight_through(model: nn.Module, sets: Mapping[str, Constraint], every: in
     >>> model.weight.tolist()
     [[2.0, 2.0, -2.0, 0.0]]
     """
+    if every < 1:
+        raise ValueError(f"levels are looked for every 1 or more steps, not every {every}")
     for owner, each in _owned(model, sets):
         weight = getattr(*owner).detach().clone()
         held = each.given(weight.dtype) if isinstance(each, Levels) and each.step is not None else None

@@ -13,13 +13,14 @@ from filelock import FileLock
 from torch import nn
 
 from . import byte_budget, data, groups, models, recipes, records, stage_files
-from .admm import ADMM, Key
+from .admm import ADMM
 from .allocation import prunable
 from .constraints import Constraint, Sparse
 from .distillation import Teacher
 from .intersection import Both
 from .models import with_dropout
 from .names import resolve
+from .pairs import Key
 from .parametrizations import Mask, bake, hold, original
 from .quantization import Levels
 from .recipe_stages import Done, Stage

@@ -242,3 +242,26 @@ def test_admm_after_its_end():
 def test_a_ratio_that_leaves_a_layer_without_weights():
     message = messages(lambda: al.suggest(al.models.lenet300(), ratio=1e6))
     assert message == "ratio=1e+06 would leave fc1.weight without a weight: lower it"
+
+
+def test_the_state_of_another_admm_changes_nothing():
+    model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
+    one = al.ADMM(model, {"0.weight": al.Sparse(keep=2)}, rho=0.1)
+    both = al.ADMM(model, {"0.weight": al.Sparse(keep=2), "1.weight": al.Sparse(keep=2)}, rho=0.5)
+    other = al.ADMM(model, {"1.weight": al.Sparse(keep=2)}, rho=0.5)
+    for each in (both, other):
+        message = messages(lambda each=each: one.load_state_dict(each.state_dict()))
+        assert message == "the state is of an ADMM over other layers or sets: make this one as that was"
+    assert one.rho == {"0.weight": 0.1}
+
+
+def test_straight_through_that_never_looks_is_refused():
+    model = nn.Sequential(nn.Linear(4, 3))
+    message = messages(lambda: al.rivals.straight_through(model, {"0.weight": al.Levels(2)}, every=0))
+    assert message == "levels are looked for every 1 or more steps, not every 0"
+    assert type(model[0].weight) is nn.Parameter
+
+
+def test_a_model_without_parameters_is_evaluated():
+    batch = torch.eye(3), torch.tensor([0, 1, 0])
+    assert al.evaluate(nn.Identity(), [batch]).accuracy == pytest.approx(200 / 3)

@@ -1,0 +1,46 @@
+"""One (Z, U) pair of ADMM: a set over one layer, or over several layers seen as one long vector."""
+
+from dataclasses import dataclass, field
+from numbers import Real
+
+import torch
+from torch import Tensor
+
+from . import groups
+from .constraints import Constraint, LowRank
+from .layers import Layers
+
+Key = str | tuple[str, ...]
+
+
+@dataclass
+class Pair:
+    """A set, the positions of its layers in `Layers`, its penalty parameter, and Z and U, shaped like it."""
+
+    key: Key
+    constraint: Constraint
+    layers: list[int]
+    rho: float
+    base: float  # what a schedule's factor multiplies
+    Z: Tensor = field(default_factory=lambda: torch.empty(0))
+    U: Tensor = field(default_factory=lambda: torch.empty(0))
+
+
+def paired(layers: Layers, key: Key, constraint: Constraint, rho: float | None) -> Pair:
+    """The pair of a set and the layers that `key` names, which are added to `layers`; Z and U still empty.
+
+    Raises ValueError for an unknown layer (with the nearest name), one named twice, no set or one that does
+    not fit its layers, and a rho that is not positive.
+    """
+    names = (key,) if isinstance(key, str) else tuple(key)
+    chosen = [layers.add(name) for name in names]
+    if not chosen or len(set(chosen)) < len(chosen):
+        raise ValueError(f"{key}: name at least one weight, each once (tied layers share one weight)")
+    if not isinstance(constraint, Constraint) or isinstance(constraint, type):
+        raise ValueError(f"{key}: {constraint!r} is not a constraint set, such as Sparse(ratio=10)")
+    constraint.check(groups.joined([layers.parameter(i).shape for i in chosen]), " + ".join(names))
+    if isinstance(constraint, LowRank) and layers.mask(chosen[0]) is not None:
+        raise ValueError(f"{key} is pruned, and {constraint} would fill it again: choose one of the two")
+    if not isinstance(rho, Real) or not 0 < rho < float("inf"):
+        raise ValueError(f"{key}: rho must be a positive number, but is {rho!r}")
+    return Pair(key, constraint, chosen, float(rho), float(rho))
