@@ -220,13 +220,7 @@ def original(module: nn.Module, tensor_name: str) -> nn.Parameter:
 
 
 def mask_of(module: nn.Module, tensor_name: str) -> Tensor | None:
-    """The mask that holds a tensor, or None where it is free.
-
-    >>> model = nn.Linear(4, 3)
-    >>> al.ADMM(model, {"weight": al.Sparse(keep=5)}).finalize()
-    >>> int(al.parametrizations.mask_of(model, "weight").sum())
-    5
-    """
+    """The mask that holds a tensor, or None where it is free."""
     if parametrize.is_parametrized(module, tensor_name):
         for step in module.parametrizations[tensor_name]:
             if isinstance(step, Mask):
