@@ -57,6 +57,15 @@ def test_top_k_keeps_exactly_k_with_ties_to_the_lower_index(weight):
         assert mask.tolist() == [i < keep for i in range(6)]
 
 
+@pytest.mark.parametrize("size", [1, 3, 4])
+def test_ties_are_filled_up_piece_by_piece(size, monkeypatch):
+    monkeypatch.setattr(projections, "PIECE", size)
+    weight = torch.tensor([1.0, 2, -1, 1, 1, 0.5, -1, 1, 1, 2, -1, 1])
+    order = [1, 9, 0, 2, 3, 4, 6, 7, 8, 10, 11, 5]  # by magnitude, then by place
+    for keep in range(13):
+        assert top_k_mask(weight, keep).nonzero().flatten().tolist() == sorted(order[:keep])
+
+
 @often
 @given(vectors, st.data())
 def test_top_k_is_feasible_idempotent_and_nearest(weight, data):
