@@ -47,7 +47,8 @@ def evaluate(
 
     `loss(outputs, targets)`, by default cross-entropy, is the mean of a batch; `metric(outputs, targets)`
     gives one score per example, (N,). Every part of the model keeps its training mode. Raises ValueError for
-    a whole data set, for what gives single examples (a Dataset, a pair of tensors), and for no example.
+    a whole data set, for what gives single examples (a Dataset, a pair of tensors), for no example, and for
+    a loss or metric that is no function.
 
     >>> model = nn.Linear(2, 2, bias=False)
     >>> model.weight.data = torch.eye(2)
@@ -56,6 +57,7 @@ def evaluate(
     75.0
     """
     loss = loss or F.cross_entropy
+    check_functions(loss, metric)
     if isinstance(data, Data):
         raise ValueError("evaluate takes one split: data.train, data.val or data.test")
     device = next((each.device for each in model.parameters()), torch.device("cpu"))
@@ -72,6 +74,18 @@ def evaluate(
         raise ValueError("there is nothing to evaluate on: the data gave no batch")
     joined = torch.cat(scores)
     return Evaluation(total / examples, joined.double().mean().item(), joined)
+
+
+def check_functions(loss: Loss, metric: Loss) -> None:
+    """Raises ValueError unless both can be called on outputs and targets, as a class of losses cannot."""
+    given = (("loss", loss, "torch.nn.functional.mse_loss"), ("metric", metric, f"{__name__}.accuracy"))
+    for name, function, such in given:
+        if not callable(function) or isinstance(function, type):
+            made = getattr(function, "__name__", "")
+            found = f"the class {made}: pass {made}()" if made else repr(function)
+            raise ValueError(
+                f"{name} must be a function of outputs and targets, such as {such}, but is {found}"
+            )
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from .admm import ADMM
 from .checkpoints import Checkpoint, checksum
 from .data import Augment, Data, Shifts, Split
 from .distillation import Teacher
-from .evaluation import Batches, Loss, accuracy, evaluate, stream
+from .evaluation import Batches, Loss, accuracy, check_functions, evaluate, stream
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
@@ -97,7 +97,7 @@ def fit(
     """
     loss = loss or F.cross_entropy
     schedule = schedule or ("one-cycle" if admm is None else "constant")
-    _check_arguments(epochs, batch_size, schedule, precision, model, admm)
+    _check_arguments(epochs, batch_size, schedule, precision, model, admm, loss, metric)
     if validate is None and isinstance(data, Data):
         validate = data.val
     if resume is not None and precision == "16-mixed":
@@ -175,8 +175,10 @@ def _rates_kept(optimizer: torch.optim.Optimizer) -> Iterator[None]:
 
 
 def _check_arguments(
-    epochs: int, batch_size: int, schedule: str, precision: str, model: nn.Module, admm: ADMM | None
-) -> None:
+    epochs: int, batch_size: int, schedule: str, precision: str, model: nn.Module, admm: ADMM | None,
+    loss: Loss, metric: Loss,
+) -> None:  # fmt: skip
+    check_functions(loss, metric)
     for name, value in (("epochs", epochs), ("batch_size", batch_size)):
         if value < 1:
             raise ValueError(f"{name} must be 1 or more, but is {value}")
@@ -227,9 +229,7 @@ def _epoch(
     return distributed.mean(total, examples, fabric)
 
 
-def _check_finite(
-    values: list[Tensor], epoch: int, step: int, optimizer: torch.optim.Optimizer
-) -> None:
+def _check_finite(values: list[Tensor], epoch: int, step: int, optimizer: torch.optim.Optimizer) -> None:
     if not all(bool(value.isfinite()) for value in values):
         rate = optimizer.param_groups[0]["lr"]
         raise DivergenceError(

@@ -186,6 +186,28 @@ def test_bad_arguments_of_fit(options, expected):
     assert messages(lambda: al.fit(network(), **options)).startswith(expected)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("mse", " is 'mse'"),
+        (nn.MSELoss, " is the class MSELoss: pass MSELoss()"),
+        (3, " is 3"),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("name", ["loss", "metric"])
+def test_a_loss_or_metric_that_is_no_function(name, wrong, told):
+    model = network()
+    for act in (
+        lambda: al.fit(model, DIGITS, 1, **{name: wrong}),
+        lambda: al.evaluate(model, DIGITS.val, **{name: wrong}),
+    ):
+        message = messages(act)
+        such = {"loss": "torch.nn.functional.mse_loss", "metric": "admm_lib.evaluation.accuracy"}[name]
+        assert message.startswith(f"{name} must be a function of outputs and targets, such as {such}, but is")
+        assert message.endswith(told)
+
+
 def test_keep_best_with_admm():
     model = network()
     running = admm(ONE, model)
