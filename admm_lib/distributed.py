@@ -5,9 +5,11 @@ Each process draws the same batches and trains on its share of each, so that the
 then makes the same step and the same Z- and U-updates, without talking about them.
 """
 
+import logging
 import os
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from lightning_fabric import Fabric
@@ -25,7 +27,7 @@ def launched() -> int:
 
 def fabric(accelerator: str, precision: str) -> Fabric:
     """Fabric on one device, or as one of the processes that were launched, a device for each."""
-    with warnings.catch_warnings():  # Fabric's advice on unused hardware is not the reader's concern
+    with warnings.catch_warnings(), _amp_untold():  # advice on unused hardware is not the reader's concern
         warnings.simplefilter("ignore")
         if launched() == 1:
             return Fabric(accelerator=accelerator, devices=1, precision=precision)
@@ -38,6 +40,21 @@ def fabric(accelerator: str, precision: str) -> Fabric:
         )  # fmt: skip
         made.launch()
     return made
+
+
+@contextmanager
+def _amp_untold() -> Iterator[None]:
+    """Fabric's line on mixed precision, which each stage of a run would repeat, is not logged inside."""
+    log = logging.getLogger("lightning_fabric.utilities.rank_zero")
+
+    def other(record: logging.LogRecord) -> bool:
+        return record.getMessage() != "Using bfloat16 Automatic Mixed Precision (AMP)"
+
+    log.addFilter(other)
+    try:
+        yield
+    finally:
+        log.removeFilter(other)
 
 
 def shared(

@@ -1,6 +1,7 @@
 """Two processes on this machine, as torchrun and fabric run start them, beside one with the same batches."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from admm_lib import distributed
 
 SCRIPT = '''
 import hashlib, json, os, sys
@@ -121,6 +124,21 @@ def test_processes_that_drift_apart_are_told(tmp_path):
     done = start(tmp_path, "apart", TORCHRUN)
     assert done.returncode != 0
     assert "the processes disagree on Z and U" in done.stderr
+
+
+def test_fabric_does_not_tell_of_mixed_precision_each_time(monkeypatch):
+    log, told = logging.getLogger("lightning_fabric.utilities.rank_zero"), []
+    handler = logging.Handler()
+    handler.emit = lambda record: told.append(record.getMessage())
+    monkeypatch.setattr(log, "handlers", [handler])
+    distributed.fabric("cpu", "bf16-mixed")
+    assert told == []
+    log.info("Using bfloat16 Automatic Mixed Precision (AMP)")  # of a Fabric that is not ours
+    assert told.pop()
+    real = distributed.Fabric
+    monkeypatch.setattr(distributed, "Fabric", lambda **given: (log.info("something else"), real(**given))[1])
+    distributed.fabric("cpu", "32-true")
+    assert told == ["something else"]
 
 
 def test_recipes_are_refused_before_any_work(monkeypatch):
