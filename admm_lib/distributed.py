@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.accelerators import ACCELERATOR_REGISTRY
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
@@ -26,7 +27,13 @@ def launched() -> int:
 
 
 def fabric(accelerator: str, precision: str) -> Fabric:
-    """Fabric on one device, or as one of the processes that were launched, a device for each."""
+    """Fabric on one device, or as one of the processes that were launched, a device for each.
+
+    Raises ValueError for an accelerator that is not one of this machine's.
+    """
+    usable = _accelerators()
+    if accelerator not in usable:
+        raise ValueError(f"accelerator is one of {', '.join(usable)} here, not {accelerator!r}")
     with warnings.catch_warnings(), _amp_untold():  # advice on unused hardware is not the reader's concern
         warnings.simplefilter("ignore")
         if launched() == 1:
@@ -40,6 +47,13 @@ def fabric(accelerator: str, precision: str) -> Fabric:
         )  # fmt: skip
         made.launch()
     return made
+
+
+def _accelerators() -> list[str]:
+    """What may be asked for on this machine."""
+    known = ACCELERATOR_REGISTRY
+    found = [name for name in sorted(known) if known[name]["accelerator"].is_available()]
+    return ["auto", *found, *(["gpu"] if {"cuda", "mps"} & set(found) else [])]
 
 
 @contextmanager

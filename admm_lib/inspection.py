@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from . import codec, data, export, models, storage
 from .codec import Contents
-from .evaluation import Evaluation, evaluate
+from .evaluation import Evaluation, evaluate, in_eval_mode
 
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)  # the images that the library's own networks take
 
@@ -66,14 +66,26 @@ def _loaded(path: str | Path, network: nn.Module | None) -> nn.Module:
     return codec.load(path, network)
 
 
+def check_images(model: nn.Module, size: int, classes: int) -> None:
+    """Raises ValueError unless the network takes colour images of that size, and has an output per class."""
+    outputs = _try(model, torch.zeros(1, 3, size, size), "; --size gives them another side")
+    found = _sizes(outputs) if isinstance(outputs, Tensor) else type(outputs).__name__
+    if not found.isdecimal() or int(found) < classes:
+        raise ValueError(f"the network has {found} outputs for {classes} classes")
+
+
 @torch.no_grad()
-def _try(model: nn.Module, inputs: Tensor) -> None:
+def _try(model: nn.Module, inputs: Tensor, remedy: str = "") -> Tensor:
     try:
-        model.eval()(inputs)
-    except RuntimeError as error:
-        shape = " x ".join(map(str, inputs.shape[1:]))
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"the network does not take examples of {shape}: {reason}") from None
+        with in_eval_mode(model):
+            return model(inputs)
+    except (RuntimeError, AssertionError) as error:  # transformers of images assert their size
+        reason = str(error).partition("\n")[0] + remedy
+        raise ValueError(f"the network does not take examples of {_sizes(inputs)}: {reason}") from None
+
+
+def _sizes(examples: Tensor) -> str:
+    return " x ".join(map(str, examples.shape[1:]))
 
 
 def _contents(path: Path, content: bytes) -> Contents:

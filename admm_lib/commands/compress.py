@@ -59,7 +59,7 @@ def _compress(options: argparse.Namespace) -> int:
 
     from .. import allocation, codec, image_folder, imagenet, storage
     from ..evaluation import evaluate
-    from ..inspection import named
+    from ..inspection import check_images, named
     from ..parametrizations import bake
     from ..training import training_device
 
@@ -69,6 +69,9 @@ def _compress(options: argparse.Namespace) -> int:
         raise ValueError(f"--epochs and --retrain are 1 or more, not {options.epochs} and {options.retrain}")
     if options.precision not in ("32-true", "bf16-mixed"):
         raise ValueError(f"--precision is 32-true or bf16-mixed under ADMM, not {options.precision!r}")
+    if options.size < 1:
+        raise ValueError(f"--size is the pixels of an image's side, 1 or more, not {options.size}")
+    device = training_device(options.accelerator)
     images = image_folder.loaders(
         options.folder, options.batch_size, options.workers, options.size, options.seed
     )
@@ -83,10 +86,8 @@ def _compress(options: argparse.Namespace) -> int:
         sets = imagenet.published(model, options.paper)
     else:
         sets = allocation.suggest(model, options.ratio)
-    outputs = len(list(allocation.prunable(model).values())[-1])
-    if outputs < len(images.classes):
-        raise ValueError(f"{options.network} has {outputs} outputs for {len(images.classes)} classes")
-    model.to(training_device(options.accelerator))
+    check_images(model, options.size, len(images.classes))
+    model.to(device)
     first = int(os.environ.get("RANK", "0")) == 0
     right = evaluate(model, images.val).accuracy  # by all, so that none waits for another
     if first:

@@ -141,6 +141,15 @@ def test_fabric_does_not_tell_of_mixed_precision_each_time(monkeypatch):
     assert told == ["something else"]
 
 
+@pytest.mark.parametrize("name", ["gpux", "", "CPU", "mps", "gpu"])
+def test_an_accelerator_that_is_not_here_is_refused_with_those_that_are(monkeypatch, name):
+    for kind in ("CUDA", "MPS"):
+        monkeypatch.setattr(f"lightning_fabric.accelerators.{kind}Accelerator.is_available", lambda: False)
+    with pytest.raises(ValueError, match=f"accelerator is one of auto, cpu here, not '{name}'"):
+        distributed.fabric(name, "32-true")
+    assert distributed.fabric("auto", "32-true").device.type == "cpu"
+
+
 def test_recipes_are_refused_before_any_work(monkeypatch):
     from admm_lib import pipelines
 

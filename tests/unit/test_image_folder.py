@@ -144,9 +144,18 @@ def test_what_cannot_be_compressed_is_said_before_any_work(folder, tmp_path, mon
     for more, told in (
         (["--retrain", "0"], "are 1 or more"), (["--precision", "16-mixed"], "32-true or bf16-mixed"),
         (["--batch-size", "61"], "60 training images make no batch of 61"),
+        (["--size", "0"], "--size is the pixels of an image's side, 1 or more, not 0"),
+        (["--size", "-8"], "--size is the pixels of an image's side, 1 or more, not -8"),
+        (["--size", "4"], "does not take examples of 3 x 4 x 4: "),
+        (["--size", "20"], "does not take examples of 3 x 20 x 20: "),
+        (["--accelerator", "gpux"], "not 'gpux'"),
     ):  # fmt: skip
         assert main([*words(folder, tmp_path / "out.admm"), *more]) == 2
-        assert told in capsys.readouterr().err
+        said = capsys.readouterr()
+        assert told in said.err
+        assert said.err.count("\n") == 1
+        assert said.out == ""
+        assert more[0] != "--size" or "--size" in said.err
     assert main(words(folder, tmp_path / "nowhere" / "out.admm")) == 2
     assert "create it first" in capsys.readouterr().err
 
