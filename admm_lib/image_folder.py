@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from PIL import Image, UnidentifiedImageError
 from torch.utils.data import DataLoader, DistributedSampler
 
 from ._torchvision import torchvision
@@ -18,6 +19,16 @@ from .distributed import launched
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as torchvision's networks expect
 MARGIN = 256 / 224  # of the shorter side of a validation image, before the middle is cut out
+
+
+class ImageError(DataError):
+    """A file cannot be read as an image; the message names it and the remedy.
+
+    Of an error in a worker process torch hands on the traceback as text, of which the last line is kept.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text.rpartition(f"{__name__}.ImageError: ")[2].rstrip())
 
 
 @dataclass(frozen=True)
@@ -40,7 +51,7 @@ def loaders(
     follow from `fit`'s seed; `seed` is that by which several processes deal out the images. Raises
     DataError, naming the folder, where one is missing or empty, or where `val` has a class that `train` has
     not; ValueError for a batch size that the processes cannot share or the images cannot fill, and a size or
-    workers below 0.
+    workers below 0. Reading a file that is no image raises ImageError.
     """
     world = launched()
     if batch_size < 1 or batch_size % world or size < 1 or (workers is not None and workers < 0):
@@ -68,6 +79,45 @@ def loaders(
     )
 
 
+def check(images: Loaders) -> None:
+    """Read every image once, each of several processes its share. Raises DataError, naming broken ones."""
+    whole = [path for each in (images.train, images.val) for path, _ in each.dataset.samples]
+    own = whole[int(os.environ.get("RANK", "0")) :: launched()]
+    found = DataLoader(own, 64, num_workers=images.train.num_workers, collate_fn=_broken)
+    broken = [path for paths in found for path in paths]
+    if len(broken) == 1:
+        _read(broken[0])
+    elif broken:
+        named = ", ".join([*broken[:3], "..."] if len(broken) > 3 else broken)
+        raise DataError(
+            f"{len(broken)} files cannot be read as images, {named}: replace them by whole ones, or delete "
+            "them"
+        )
+
+
+def _broken(paths: list[str]) -> list[str]:
+    """Those that are no images."""
+    found = []
+    for path in paths:
+        try:
+            _read(path)
+        except ImageError:
+            found.append(path)
+    return found
+
+
+def _read(path: str) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except Exception as error:  # Pillow raises many kinds
+        reason = " ".join(str(error).split())[:200]
+        why = "" if isinstance(error, UnidentifiedImageError) else f" ({reason})"
+        raise ImageError(
+            f"{path} cannot be read as an image{why}: replace it by a whole one, or delete it"
+        ) from None
+
+
 def _apart(rank: int, _: int) -> None:
     """Workers of different processes draw different cuts."""
     torch.manual_seed(torch.initial_seed() + 1_000_003 * rank)
@@ -83,7 +133,7 @@ def _images(folder: Path, size: int, moved: bool) -> torch.utils.data.Dataset:
     )
     whole = to.Compose([*steps, to.ToTensor(), to.Normalize(MEAN, STD)])
     try:
-        return parts.datasets.ImageFolder(folder, whole)
+        return parts.datasets.ImageFolder(folder, whole, loader=_read)
     except FileNotFoundError as error:
         where = f"{folder}: it needs a folder of images for each class"
         raise DataError(f"cannot read {where} ({' '.join(str(error).split())[:200]})") from None

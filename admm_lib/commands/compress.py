@@ -87,6 +87,8 @@ def _compress(options: argparse.Namespace) -> int:
     else:
         sets = allocation.suggest(model, options.ratio)
     check_images(model, options.size, len(images.classes))
+    if not _kept(options).exists():  # before any work; a call that goes on has read them
+        image_folder.check(images)
     model.to(device)
     first = int(os.environ.get("RANK", "0")) == 0
     right = evaluate(model, images.val).accuracy  # by all, so that none waits for another
@@ -110,9 +112,13 @@ def _compress(options: argparse.Namespace) -> int:
     return 0
 
 
+def _kept(options: argparse.Namespace) -> Path:
+    return Path(f"{options.out}.state")
+
+
 def _state(options: argparse.Namespace, images: object, first: bool) -> Path:
     """The folder that keeps each epoch. ValueError where it is that of another call."""
-    kept = Path(f"{options.out}.state")
+    kept = _kept(options)
     told = {name: str(each) for name, each in vars(options).items() if name not in OTHERWISE}
     told["folder"] = str(options.folder.resolve())
     told["images"] = f"{len(images.train.dataset)} and {len(images.val.dataset)}"

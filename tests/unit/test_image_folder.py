@@ -77,6 +77,52 @@ def test_a_folder_that_is_not_in_order_says_so(folder, damage, told):
         image_folder.loaders(folder, 8, workers=0)
 
 
+def damaged(folder):
+    """Two training images: one is text, one ends in its middle."""
+    text, cut = folder / "train" / "1" / "3.png", folder / "train" / "2" / "7.png"
+    text.write_text("no image")
+    cut.write_bytes(cut.read_bytes()[:-100])
+    return text, cut
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(("kept", "why"), [(0, ": "), (1, " (")])
+def test_a_file_that_is_no_image_is_named_in_one_line(folder, workers, kept, why):
+    paths = damaged(folder)
+    paths[1 - kept].unlink()
+    made = image_folder.loaders(folder, 59, workers, size=16)
+    with pytest.raises(al.data.DataError) as found:
+        next(iter(made.train))
+    said = str(found.value)
+    assert said.startswith(f"{paths[kept]} cannot be read as an image{why}")
+    assert said.endswith(": replace it by a whole one, or delete it")
+    assert "\n" not in said
+
+
+def test_all_files_that_are_no_images_are_named_before_any_work(folder, tmp_path, monkeypatch, capsys):
+    at_home(tmp_path, monkeypatch)
+    text, cut = damaged(folder)
+    for workers in ("0", "1"):
+        assert main([*words(folder, tmp_path / "out.admm"), "--workers", workers]) == 2
+        said = capsys.readouterr().err
+        assert f"2 files cannot be read as images, {text}, {cut}: replace them" in said
+        assert said.count("\n") == 1
+    assert not list(tmp_path.glob("out*"))
+    text.unlink()
+    assert main(words(folder, tmp_path / "out.admm")) == 2
+    assert f"admm: {cut} cannot be read as an image" in capsys.readouterr().err
+    cut.unlink()
+    assert main(words(folder, tmp_path / "out.admm")) == 0
+
+
+def at_home(tmp_path, monkeypatch, source=MINE):
+    """The module that makes the network, in the working folder."""
+    (tmp_path / "mine.py").write_text(source)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+
+
 @pytest.mark.parametrize("arguments", [{"batch_size": 0}, {"workers": -1}, {"size": 0}])
 def test_numbers_that_make_no_batches_are_refused(folder, arguments):
     with pytest.raises(ValueError, match="batch_size is 1 or more"):
@@ -110,10 +156,7 @@ def words(folder, out, *more):
 
 
 def test_a_network_of_ones_own_is_compressed_on_a_folder(folder, tmp_path, monkeypatch, capsys):
-    (tmp_path / "mine.py").write_text(MINE)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    at_home(tmp_path, monkeypatch)
     assert main(words(folder, tmp_path / "out.admm")) == 0
     said = capsys.readouterr().out
     assert said.count("epoch ") == 3
@@ -135,10 +178,7 @@ def test_a_network_of_ones_own_is_compressed_on_a_folder(folder, tmp_path, monke
 
 
 def test_what_cannot_be_compressed_is_said_before_any_work(folder, tmp_path, monkeypatch, capsys):
-    (tmp_path / "mine.py").write_text(MINE.replace("nn.Linear(16, 3)", "nn.Linear(16, 2)"))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    at_home(tmp_path, monkeypatch, MINE.replace("nn.Linear(16, 3)", "nn.Linear(16, 2)"))
     assert main(words(folder, tmp_path / "out.admm")) == 2
     assert "2 outputs for 3 classes" in capsys.readouterr().err
     for more, told in (
