@@ -34,13 +34,21 @@ def network(name: str) -> tuple[nn.Module, str]:
 
     Raises ValueError for a name that is not one of NETWORKS.
     """
+    try:
+        return _made(name, "DEFAULT"), "ImageNet"
+    except (URLError, TimeoutError, ConnectionError):  # no way out, or a host that does not answer
+        return _made(name, None), "random"
+
+
+def untrained(name: str) -> nn.Module:
+    """A network with random weights. Raises ValueError for a name that is not one of NETWORKS."""
+    return _made(name, None)
+
+
+def _made(name: str, weights: str | None) -> nn.Module:
     if name not in NETWORKS:
         raise ValueError(f"the networks are {', '.join(NETWORKS)}, and not {name!r}")
-    models = torchvision().models
-    try:
-        return models.get_model(name, weights="DEFAULT"), "ImageNet"
-    except (URLError, TimeoutError, ConnectionError):  # no way out, or a host that does not answer
-        return models.get_model(name, weights=None), "random"
+    return torchvision().models.get_model(name, weights=weights)
 
 
 def published(model: nn.Module, work: str = "1811.01907") -> dict[str, Sparse]:

@@ -167,7 +167,7 @@ def in_order(state: dict[str, Tensor], identity: Identity | None) -> dict[str, T
         return dict(sorted(state.items()))
     known = {name: (shape,) for name, shape in shapes_of(identity).items()}
     own = {name: (tuple(value.shape),) for name, value in state.items()}
-    if problem := _difference(known, own, identity[0], "the module"):
+    if problem := difference(known, own, identity[0], "the module"):
         remedy = "delete that attribute to keep the state dict alone"
         raise CodecError(f"model.architecture does not describe the model: {problem}; {remedy}")
     return {name: state[name] for name in known}
@@ -182,11 +182,11 @@ def check_fit(model: nn.Module, identity: Identity | None, specs: Specs) -> None
         raise CodecError("the module has parametrizations: make it plain with bake(model) first")
     state = plain_state(model)
     module = {name: (tuple(value.shape), value.dtype) for name, value in state.items()}
-    if problem := _difference(specs, module, "the file", "the module"):
+    if problem := difference(specs, module, "the file", "the module"):
         raise CodecError(f"file and module differ: {problem}")
 
 
-def _difference(first: dict, second: dict, one: str, other: str) -> str:
+def difference(first: dict[str, tuple], second: dict[str, tuple], one: str, other: str) -> str:
     """How two descriptions by name differ, the first three differences, or nothing."""
     told = [f"{other} has no {name[:80]!r}" for name in first if name not in second]
     told += [f"{one} has no {name[:80]!r}" for name in second if name not in first]

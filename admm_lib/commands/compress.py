@@ -11,7 +11,7 @@ from .values import examples
 EXAMPLES = """
   admm compress /data/imagenet --network alexnet --paper 1811.01907 --out alexnet.admm
   admm compress photos --network resnet50 --ratio 8 --epochs 10 --retrain 10 --batch-size 64 --out mine.admm
-  admm compress photos --network mynet:MyNet --size 64 --ratio 10 --out mine.admm
+  admm compress photos --network mynet:MyNet --weights trained.pt --size 64 --ratio 10 --out mine.admm
   torchrun --standalone --nproc-per-node 8 -m admm_lib compress /data/imagenet --network alexnet \\
       --paper 1811.01907 --precision bf16-mixed --batch-size 1024 --lr 0.004 --out alexnet.admm
 """
@@ -27,6 +27,9 @@ def add(commands: argparse._SubParsersAction) -> None:
     one.add_argument("--network", required=True, metavar="NAME",
                      help="alexnet, vgg16, resnet50 or mobilenet_v2, with torchvision's trained weights "
                           "where they can be had; or your own, MODULE:CALLABLE")  # fmt: skip
+    one.add_argument("--weights", type=Path, metavar="FILE",
+                     help="its trained weights: a state dict, as safetensors or by torch.save; default: "
+                          "those it is made with")  # fmt: skip
     budget = one.add_mutually_exclusive_group(required=True)
     budget.add_argument("--paper", choices=("1811.01907", "1510.00149"),
                         help="the shares of each layer of AlexNet that a paper keeps")  # fmt: skip
@@ -57,7 +60,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 def _compress(options: argparse.Namespace) -> int:
     import torch
 
-    from .. import allocation, codec, image_folder, imagenet, storage
+    from .. import allocation, codec, image_folder, imagenet, storage, weight_files
     from ..evaluation import evaluate
     from ..inspection import check_images, named
     from ..parametrizations import bake
@@ -77,7 +80,12 @@ def _compress(options: argparse.Namespace) -> int:
     )
     own = ":" in options.network
     torch.manual_seed(options.seed)  # a killed call goes on from the same network
-    model, weights = (named(options.network), "its") if own else imagenet.network(options.network)
+    if options.weights:
+        model = named(options.network) if own else imagenet.untrained(options.network)
+        weight_files.load(model, options.weights)
+        weights = f"{options.weights.name}'s"
+    else:
+        model, weights = (named(options.network), "its") if own else imagenet.network(options.network)
     if weights == "random" and not options.untrained:
         raise ValueError(
             f"trained weights of {options.network} cannot be had here; --untrained begins with random ones"
@@ -121,12 +129,13 @@ def _state(options: argparse.Namespace, images: object, first: bool) -> Path:
     kept = _kept(options)
     told = {name: str(each) for name, each in vars(options).items() if name not in OTHERWISE}
     told["folder"] = str(options.folder.resolve())
+    told["weights"] = str(options.weights and options.weights.resolve())
     told["images"] = f"{len(images.train.dataset)} and {len(images.val.dataset)}"
     file = kept / "options.json"
     if file.exists():
         before = json.loads(file.read_text())
         for name, each in told.items():
-            if before.get(name) != each:
+            if before.get(name, "None") != each:  # options that are younger than the call
                 raise ValueError(
                     f"{kept} is of a call with {name} {before.get(name)}, here {each}: "
                     "give another --out, or delete that folder to begin anew"

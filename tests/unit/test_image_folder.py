@@ -1,6 +1,7 @@
 """Folders of images as batches, and networks compressed on them from the command line."""
 
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -198,6 +199,46 @@ def test_what_cannot_be_compressed_is_said_before_any_work(folder, tmp_path, mon
         assert more[0] != "--size" or "--size" in said.err
     assert main(words(folder, tmp_path / "nowhere" / "out.admm")) == 2
     assert "create it first" in capsys.readouterr().err
+
+
+def test_weights_are_those_of_a_file(folder, tmp_path, monkeypatch, capsys):
+    at_home(tmp_path, monkeypatch)
+    asked = [*words(folder, tmp_path / "out.admm"), "--weights"]
+    model = importlib.import_module("mine").network()
+    right = al.evaluate(model, image_folder.loaders(folder, 8, 0, 16).val).accuracy
+    torch.save(model.state_dict(), "trained.pt")
+    assert main([*asked, "trained.pt"]) == 0
+    assert f"mine:network with trained.pt's weights: {right:.2f}% of val right" in capsys.readouterr().out
+    assert main(asked[:-1]) == 2
+    assert f"of a call with weights {tmp_path / 'trained.pt'}, here None" in capsys.readouterr().err
+    torch.save(model[:3].state_dict(), "other.pt")
+    for name, told in (("none.pt", "there is no file none.pt"), ("other.pt", "other.pt has no '3.bias'"),
+                       ("mine.py", "mine.py is damaged, or no state dict")):  # fmt: skip
+        assert main([*asked, name]) == 2
+        said = capsys.readouterr().err
+        assert told in said
+        assert said.count("\n") == 1
+
+
+def test_a_network_by_name_takes_weights_from_a_file(folder, tmp_path, monkeypatch, capsys):
+    made = nn.Sequential(nn.Flatten(), nn.Linear(768, 3))
+    monkeypatch.setattr(imagenet, "network", lambda name: pytest.fail("weights were looked for elsewhere"))
+    monkeypatch.setattr(imagenet, "untrained", lambda name: made)
+    torch.save(made.state_dict(), tmp_path / "it.pth")
+    asked = [word.replace("mine:network", "alexnet") for word in words(folder, tmp_path / "out.admm")]
+    assert main([*asked, "--weights", str(tmp_path / "it.pth")]) == 0
+    assert "alexnet with it.pth's weights" in capsys.readouterr().out
+
+
+def test_a_call_that_was_begun_before_weights_could_be_given_goes_on(folder, tmp_path, monkeypatch, capsys):
+    at_home(tmp_path, monkeypatch)
+    assert main(words(folder, tmp_path / "out.admm")) == 0
+    file = tmp_path / "out.admm.state" / "options.json"
+    told = json.loads(file.read_text())
+    assert told.pop("weights") == "None"
+    file.write_text(json.dumps(told))
+    assert main(words(folder, tmp_path / "out.admm")) == 0
+    assert "going on from" in capsys.readouterr().out
 
 
 def test_random_weights_are_taken_when_asked_for(folder, tmp_path, monkeypatch, capsys):

@@ -48,6 +48,9 @@ def test_trained_weights_are_taken_where_they_can_be_had(monkeypatch):
     assert weights == "ImageNet"
     with pytest.raises(ValueError, match="the networks are alexnet, vgg16, resnet50, mobilenet_v2"):
         imagenet.network("resnet51")
+    assert imagenet.untrained("resnet50") is None  # weights=None was asked for
+    with pytest.raises(ValueError, match="the networks are alexnet, vgg16, resnet50, mobilenet_v2"):
+        imagenet.untrained("resnet51")
 
 
 @pytest.mark.usefixtures("no_way_out")
