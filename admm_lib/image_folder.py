@@ -59,24 +59,34 @@ def loaders(
             f"batch_size is 1 or more, and as many for each of {world} processes, size 1 or more and workers "
             f"0 or more, but they are {batch_size}, {size} and {workers}"
         )
-    if workers is None:
-        workers = min(16, max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
-    train, val = (_images(Path(folder) / part, size, part == "train") for part in ("train", "val"))
-    if odd := sorted(set(val.classes) ^ set(train.classes)):
-        raise DataError(f"train and val in {folder} have other classes, such as {odd[0]}: make them agree")
+    train = _images(Path(folder) / "train", size, moved=True)
+    own, rank, sampler = batch_size // world, int(os.environ.get("RANK", "0")), None
+    val = validation(folder, own, workers, size)
     if len(train) < batch_size:
         raise ValueError(f"{len(train)} training images make no batch of {batch_size}: lower batch_size")
-    common = {"num_workers": workers, "pin_memory": torch.cuda.is_available()}
-    own, rank, sampler = batch_size // world, int(os.environ.get("RANK", "0")), None
     if world > 1:
         sampler = DistributedSampler(train, world, rank, seed=seed)
     # Workers of each epoch are made anew, so that what they draw follows from its seed, wherever a run began.
     mixed = {"shuffle": sampler is None, "sampler": sampler, "worker_init_fn": partial(_apart, rank)}
-    return Loaders(
-        DataLoader(train, own, drop_last=True, **mixed, **common),
-        DataLoader(val, own, persistent_workers=workers > 0, **common),
-        tuple(train.classes),
-    )
+    common = {"num_workers": val.num_workers, "pin_memory": val.pin_memory}
+    return Loaders(DataLoader(train, own, drop_last=True, **mixed, **common), val, tuple(train.classes))
+
+
+def validation(
+    folder: str | Path, batch_size: int = 256, workers: int | None = None, size: int = 224
+) -> DataLoader:
+    """The validation batches of `loaders` alone, with its errors; `train` may be missing."""
+    if workers is None:
+        workers = min(16, max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    images = _images(Path(folder) / "val", size, moved=False)
+    train = Path(folder) / "train"
+    others = torchvision().datasets.folder.find_classes(train)[0] if train.is_dir() else images.classes
+    if odd := sorted(set(images.classes) ^ set(others)):  # labels are places in the list of classes
+        raise DataError(f"train and val in {folder} have other classes, such as {odd[0]}: make them agree")
+    return DataLoader(
+        images, batch_size, num_workers=workers, pin_memory=torch.cuda.is_available(),
+        persistent_workers=workers > 0,
+    )  # fmt: skip
 
 
 def check(images: Loaders) -> None:

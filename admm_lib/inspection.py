@@ -18,11 +18,19 @@ GREY, COLOUR = (1, 28, 28), (3, 32, 32)  # the images that the library's own net
 def named(path: str) -> nn.Module:
     """The network that a function or class `module:name` makes; modules are looked for here first.
 
-    Raises ValueError where there is no such thing, or it makes no network.
+    Those of torchvision in `imagenet.NETWORKS` go by their name alone, and have random weights. Raises
+    ValueError where there is no such thing, or it makes no network.
     """
     module, _, name = path.partition(":")
     if not name:
-        raise ValueError(f"--network names a module and what makes the network, as mynet:MyNet, not {path!r}")
+        from . import imagenet  # with all that trains, which other questions do not need
+
+        if path in imagenet.NETWORKS:
+            return imagenet.untrained(path)
+        raise ValueError(
+            "--network names a module and what makes the network, as mynet:MyNet, or one of "
+            f"{', '.join(imagenet.NETWORKS)}, not {path!r}"
+        )
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
@@ -118,6 +126,23 @@ def measure(
     examples = getattr(images, split)
     _try(model, examples.inputs[:1])
     return evaluate(model, examples), f"{images.name}, {len(examples):,} images of {split}"
+
+
+def measure_on_folder(
+    path: str | Path, folder: str | Path, size: int = 224, network: nn.Module | None = None
+) -> tuple[Evaluation, str]:
+    """Loss and accuracy of the network in a file on a folder's validation images, and what they are.
+
+    Raises ValueError for images that the network does not take, DataError as `image_folder.validation`.
+    """
+    from . import image_folder
+    from .training import training_device
+
+    model = _loaded(path, network)
+    images = image_folder.validation(folder, size=size)
+    check_images(model, size, len(images.dataset.classes))
+    found = evaluate(model.to(training_device()), images)
+    return found, f"{folder}, {len(images.dataset):,} images of val"
 
 
 def to_onnx(

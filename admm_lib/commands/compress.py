@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from .. import files
-from .values import examples
+from .values import examples, side
 
 EXAMPLES = """
   admm compress /data/imagenet --network alexnet --paper 1811.01907 --out alexnet.admm
@@ -72,8 +72,7 @@ def _compress(options: argparse.Namespace) -> int:
         raise ValueError(f"--epochs and --retrain are 1 or more, not {options.epochs} and {options.retrain}")
     if options.precision not in ("32-true", "bf16-mixed"):
         raise ValueError(f"--precision is 32-true or bf16-mixed under ADMM, not {options.precision!r}")
-    if options.size < 1:
-        raise ValueError(f"--size is the pixels of an image's side, 1 or more, not {options.size}")
+    side(options.size)
     device = training_device(options.accelerator)
     images = image_folder.loaders(
         options.folder, options.batch_size, options.workers, options.size, options.seed
@@ -81,7 +80,7 @@ def _compress(options: argparse.Namespace) -> int:
     own = ":" in options.network
     torch.manual_seed(options.seed)  # a killed call goes on from the same network
     if options.weights:
-        model = named(options.network) if own else imagenet.untrained(options.network)
+        model = named(options.network)
         weight_files.load(model, options.weights)
         weights = f"{options.weights.name}'s"
     else:

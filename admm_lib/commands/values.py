@@ -13,6 +13,13 @@ def value(text: str) -> Any:
         return text
 
 
+def side(size: int) -> int:
+    """The size of an image. Raises ValueError for one below 1."""
+    if size < 1:
+        raise ValueError(f"--size is the pixels of an image's side, 1 or more, not {size}")
+    return size
+
+
 def examples(text: str) -> dict[str, Any]:
     """The arguments of a parser that has these at the end of its help."""
     return {"epilog": f"examples:{text}", "formatter_class": argparse.RawDescriptionHelpFormatter}

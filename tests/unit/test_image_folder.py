@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -176,6 +177,63 @@ def test_a_network_of_ones_own_is_compressed_on_a_folder(folder, tmp_path, monke
     assert "of a call with seed 0, here 1" in capsys.readouterr().err
     assert main([*words(folder, tmp_path / "other.admm"), "--seed", "1"]) == 0
     assert (tmp_path / "other.admm").read_bytes() != before
+
+
+@pytest.fixture
+def compressed(tmp_path, monkeypatch):
+    """The working folder with a network's file and its module."""
+    at_home(tmp_path, monkeypatch)
+    model = importlib.import_module("mine").network()
+    al.save(model, tmp_path / "mine.admm")
+    return model
+
+
+def evaluating(folder, *more):
+    return ["evaluate", "mine.admm", "--data", str(folder), "--size", "16", "--network", "mine:network",
+            *more]  # fmt: skip
+
+
+def test_a_file_is_evaluated_on_the_validation_images(folder, compressed, capsys):
+    found = al.evaluate(compressed, image_folder.loaders(folder, 8, 0, 16).val)
+    for damage in (lambda: None, lambda: (folder / "train").rename(folder / "other")):
+        damage()
+        assert main(evaluating(folder)) == 0
+        said = capsys.readouterr().out
+        assert f"{found.accuracy:.2f}% right, loss {found.loss:.4f}; {folder}, 18 images of val" in said
+
+
+@pytest.mark.parametrize(
+    ("damage", "more", "told"),
+    [
+        (lambda at: (at / "val").rename(at / "other"), [], "val: it needs a folder of images for each class"),
+        (lambda at: shutil.rmtree(at / "train" / "0"), [], "other classes, such as 0"),
+        (lambda at: (at / "val" / "0" / "2.png").write_text("x"), [], "2.png cannot be read as an image"),
+        (lambda at: [(at / each / "3").mkdir() for each in ("val", "train")], [], "val: it needs a folder"),
+        (lambda at: [shutil.copytree(at / each / "0", at / each / "3") for each in ("val", "train")], [],
+         "the network has 3 outputs for 4 classes"),
+        (lambda at: None, ["--size", "9"], "does not take examples of 3 x 9 x 9: "),
+        (lambda at: None, ["--size", "0"], "--size is the pixels of an image's side, 1 or more, not 0"),
+        (lambda at: None, ["--split", "test"], "the validation images are taken, val/CLASS/IMAGE: without"),
+        (lambda at: None, ["--data", "nowhere"], "--data nowhere is no folder and none of auto, mnist,"),
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("compressed")
+def test_what_cannot_be_evaluated_on_a_folder_is_said_in_one_line(folder, capsys, damage, more, told):
+    damage(folder)
+    assert main(evaluating(folder, *more)) == 2
+    said = capsys.readouterr().err
+    assert told in said
+    assert said.count("\n") == 1
+
+
+def test_a_network_of_torchvision_is_evaluated_by_its_name(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    made = nn.Sequential(nn.Flatten(), nn.Linear(768, 3))
+    al.save(made, "mine.admm")
+    monkeypatch.setattr(imagenet, "untrained", lambda name: nn.Sequential(nn.Flatten(), nn.Linear(768, 3)))
+    words = [word.replace("mine:network", "alexnet") for word in evaluating(folder)]
+    assert main(words) == 0
+    assert "18 images of val" in capsys.readouterr().out
 
 
 def test_what_cannot_be_compressed_is_said_before_any_work(folder, tmp_path, monkeypatch, capsys):
