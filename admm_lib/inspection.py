@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -46,25 +47,33 @@ def named(path: str) -> nn.Module:
 def describe(path: str | Path, network: nn.Module | None = None) -> str:
     """What is in a file, as text: what it came from, a line per tensor, and the ladder, down to the file.
 
-    The ladder needs the network: one that the file names, or `network`. Raises CodecError as `codec.load`.
+    The ladder, and the order of the tensors, need the network: one that the file names, or `network`; without
+    it they are by name. Raises CodecError as `codec.load`.
     """
     path = Path(path)
     content = path.read_bytes()
     said = _contents(path, content)
     lines = [f"{path.name}: {len(content):,} bytes, {_origin(said)}; format {said.version}", ""]
     lines.append(f"{'tensor':<24}{'shape':>18}{'elements':>13}{'kept':>12}{'ratio':>9}  stored as")
-    for entry in said.entries:
+    model = None if network is None and said.identity is None else codec.load(path, network)
+    entries = {entry.name: entry for entry in said.entries}
+    for name in sorted(entries, key=_by_number) if model is None else codec.plain_state(model):
+        entry = entries[name]
         shape = " x ".join(map(str, entry.shape)) or "a number"
         kept = entry.keep if entry.stored_positions else entry.numel
         ratio = f"{entry.numel / kept:,.1f}x" if kept else "none"
         lines.append(f"{entry.name:<24}{shape:>18}{entry.numel:>13,}{kept:>12,}{ratio:>9}  {entry.stored_as}")
-    if network is None and said.identity is None:
-        return "\n".join([*lines, "", "The ladder needs the network: --network mynet:MyNet"])
-    model = codec.load(path, network)
+    if model is None:
+        return "\n".join([*lines, "", "Their order and the ladder need the network: --network mynet:MyNet"])
     lines += ["", str(storage.ladder(model))]
     if (now := len(codec.encode(model))) != len(content):
         lines.append(f"(as written today: {now:,} bytes)")
     return "\n".join(lines)
+
+
+def _by_number(name: str) -> list[tuple[int, str]]:
+    """A key to sort names by, in which numbers count: conv2 before conv10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _loaded(path: str | Path, network: nn.Module | None) -> nn.Module:

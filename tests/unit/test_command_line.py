@@ -1,5 +1,6 @@
 """inspect, evaluate, export, run and sweep, as they are typed."""
 
+import importlib
 import json
 import re
 import subprocess
@@ -22,13 +23,21 @@ from torch import nn
 def small():
     return nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
 """
+ORDERED = """
+from collections import OrderedDict
+from torch import nn
+
+def ordered():
+    layers = OrderedDict((f"conv{n}", nn.Conv2d(1, 1, 1, bias=False)) for n in (1, 2, 10))
+    return nn.Sequential(OrderedDict(layers, a_head=nn.Linear(1, 2)))
+"""
 
 
 @pytest.fixture
 def own(tmp_path, monkeypatch):
     """A file of a network that it does not name, and the module that makes it, in the working folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     monkeypatch.delitem(sys.modules, "mynet", raising=False)
     (tmp_path / "mynet.py").write_text(NETWORK)
     torch.manual_seed(0)
@@ -58,6 +67,21 @@ def test_inspect_of_a_network_that_the_file_does_not_name(own, capsys):
     assert "--network mynet:MyNet" in said
     assert main(["inspect", "mine.admm", "--network", "mynet:small"]) == 0
     assert "= the file, all included" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("own")
+def test_inspect_lists_tensors_in_the_order_of_the_network(tmp_path, capsys):
+    (tmp_path / "mynet.py").write_text(ORDERED)
+    al.save(importlib.import_module("mynet").ordered(), tmp_path / "order.admm")
+
+    def listed(*more):
+        assert main(["inspect", "order.admm", *more]) == 0
+        return re.findall(r"^([\w.]+\.(?:weight|bias)) ", capsys.readouterr().out, re.M)
+
+    names = ["conv1.weight", "conv2.weight", "conv10.weight", "a_head.weight", "a_head.bias"]
+    assert listed("--network", "mynet:ordered") == names
+    # Without the network its order is not known: by name, where 2 comes before 10.
+    assert listed() == ["a_head.bias", "a_head.weight", *names[:3]]
 
 
 def test_evaluate_measures_on_the_split_asked_for(own, capsys):
