@@ -44,10 +44,15 @@ def _notebooks(options: argparse.Namespace) -> int:
     profile = given.get("profile", "quick")
     timeout = options.timeout or TIMEOUTS.get(profile, TIMEOUTS["quick"])
     paths = notebooks.sequence(options.folder or notebooks.HOME, options.only)
+    for path in paths:  # all is in order before a data set is looked for
+        notebooks.check(path, given)
+    used = _data_set(given.get("dataset", "auto"))
+    print(f"data set: {used}", flush=True)
     outcomes = notebooks.run(paths, options.out, given, timeout=timeout, report=_write)
     table = results.table()
     index = options.out / "index.html"
-    index.write_text(notebook_html.index(outcomes, table, f"profile {profile}"), encoding="utf-8")
+    note = f"Data set: {used}. Profile {profile}"
+    index.write_text(notebook_html.index(outcomes, table, note), encoding="utf-8")
     failed = [outcome for outcome in outcomes if outcome.problem]
     if options.in_place:
         for path, outcome in zip(paths, outcomes, strict=True):
@@ -58,6 +63,16 @@ def _notebooks(options: argparse.Namespace) -> int:
     for outcome in failed:
         print(f"FAILED {outcome.notebook.stem}: {outcome.problem}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _data_set(name: str) -> str:
+    """What the notebooks will find; not every one of them needs it."""
+    from .. import data
+
+    try:
+        return data.load(name).note
+    except (ValueError, data.DataError) as error:
+        return f"none, {error}"
 
 
 def _site(options: argparse.Namespace) -> int:

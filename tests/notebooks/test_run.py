@@ -2,6 +2,7 @@
 
 import os
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from nbformat.v4 import new_output
 
 from admm_lib import __main__ as command_line
-from admm_lib import notebook_html, notebooks, results
+from admm_lib import data, notebook_html, notebooks, results
 from admm_lib.commands import values
 from admm_lib.notebook_form import WIDGET_STATE, WIDGET_VIEW
 
@@ -201,6 +202,37 @@ class TestFailures:
         assert "model  ratio" in output.out
         assert "FAILED 00_broken: code cell 2 (undefined): NameError" in output.err
         assert "1 of 1 failed" in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+
+
+class TestData:
+    @pytest.fixture
+    def made(self, tiny, tmp_path, monkeypatch, capsys):
+        """Runs a notebook as `make run` does; what was printed, and the index."""
+        monkeypatch.setattr(results, "table", lambda: "")
+        path = tiny("00_fine.ipynb", "1")
+
+        def run(*more: str) -> tuple[str, str]:
+            arguments = ["notebooks", "--folder", str(path.parent), "--out", str(tmp_path / "out"), *more]
+            assert command_line.main(arguments) == 0
+            return capsys.readouterr().out, (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+
+        return run
+
+    def test_the_data_set_is_said_first_and_in_the_index(self, made, monkeypatch):
+        digits = data.load("digits")
+        missing = replace(digits, note="MNIST cannot be had here, so scikit-learn digits")
+        monkeypatch.setattr(data, "load", lambda name: missing if name == "auto" else digits)
+        for more, note in ((), missing.note), (("-p", "dataset", "digits"), digits.note):
+            printed, index = made(*more)
+            assert printed.startswith(f"data set: {note}\n[1/1] 00_fine")
+            assert f"Data set: {note}. Profile quick: all 1 ran" in index
+
+    def test_notebooks_run_where_no_data_set_can_be_had(self, made, monkeypatch):
+        def refuse(name: str) -> None:
+            raise data.DataError("ADMM_DATA is no folder")
+
+        monkeypatch.setattr(data, "load", refuse)
+        assert made()[0].startswith("data set: none, ADMM_DATA is no folder\n[1/1] 00_fine")
 
 
 class TestParameters:
