@@ -31,11 +31,14 @@ RUN_BY = {
     "admm sweep data/recipes/lenet5-71x.yaml --profile smoke --set admm.rho=0.001,0.003 --jobs 2": "below",
     "admm compress photos --network resnet50 --ratio 8 --out photos.admm": "tests/unit/test_image_folder.py, "
     "with a smaller network",
+    "admm evaluate photos.admm --network resnet50 --data photos": "tests/unit/test_image_folder.py, with a "
+    "smaller network",
     "python -m admm_lib": "tests/unit/test_command_line.py",
     "admm COMMAND --help": "tests/unit/test_command_line.py, for each command",
 }
 EXEMPT = {
     "pip install 'admm-lib[cluster]'": "needs an index that has this library",
+    "admm compare data/comparison/lenet5.yaml": "takes hours; tests/unit/test_comparison.py runs a small one",
     "make records": "takes hours; its recipes are run on small data by tests/unit/test_pipelines.py",
 }
 
