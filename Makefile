@@ -7,6 +7,7 @@
 #   make bench      times beside those of peers, and of panels in a browser;
 #                   make bench-files: bytes beside those of other codes;  make bench-growth: time and memory;
 #                   make bench-processes: two processes beside one
+#   make mutants    which small changes to the core no test notices
 #   make setup      only install
 #
 # PYTHON=python3.12        another interpreter (3.11 or newer)
@@ -31,7 +32,7 @@ ROOT    := $(if $(filter 0,$(shell id -u)),--allow-root)
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run lab site test test-rest test-full bench bench-files bench-growth bench-processes records records-reencode table notebooks lint clean
+.PHONY: help setup run lab site test test-rest test-full bench bench-files bench-growth bench-processes records records-reencode table notebooks mutants lint clean
 
 help:
 	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
@@ -98,8 +99,14 @@ table: $(STAMP)
 notebooks: $(STAMP)
 	$(BIN)/python -m admm_lib notebooks --in-place $(ARGS)
 
+# Small changes to the projections and to ADMM, one at a time: which of them does no test notice? Half an hour.
+mutants: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target build/mutmut mutmut==3.8.1
+	OMP_NUM_THREADS=1 PYTHONPATH=build/mutmut $(BIN)/python -m mutmut run
+	PYTHONPATH=build/mutmut $(BIN)/python -m mutmut results
+
 lint: $(STAMP)
 	$(BIN)/python -m ruff check .
 
 clean:
-	rm -rf build .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf build mutants .pytest_cache .ruff_cache .hypothesis .coverage
