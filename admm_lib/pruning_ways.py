@@ -27,6 +27,7 @@ from .rivals import GradualMagnitude, HardThresholding, QuadraticPenalty
 from .schedules import geometric
 from .training import fit
 
+RHO = 1e-3  # at first, where it is not what is tuned
 GROWTH = 10.0  # of rho, from the first update to the last, where it grows
 
 
@@ -137,6 +138,11 @@ def _gradual(model: nn.Module, task: Task) -> ADMM:
     return GradualMagnitude(model, task.sets(), task.phases[0])
 
 
+def _admm(model: nn.Module, task: Task) -> ADMM:
+    """At the rho of the recipes."""
+    return ADMM(model, task.sets(), RHO, geometric(1, GROWTH, task.phases[0]))
+
+
 def _thresholding(model: nn.Module, task: Task) -> ADMM:
     return HardThresholding(model, task.sets())
 
@@ -221,6 +227,7 @@ WAYS = {
     "torchao": Way("torchao prototype.pat", "rate", RATES, _torchao),
     "hard-thresholding": Way("iterative hard thresholding", "rate", RATES, _picked(_thresholding)),
     "admm": Way("ADMM", "rho", RHOS, _split(ADMM, GROWTH)),
+    "admm-rate": Way("ADMM, its rate tuned", "rate", RATES, _picked(_admm)),
     "no-dual": Way("ADMM with U = 0", "rho", RHOS, _split(QuadraticPenalty, GROWTH)),
     "random": Way("random mask", "rate", RATES, _at_once(_random)),
     "fresh": Way("ADMM's mask, fresh weights", "rate", RATES, _fresh),
