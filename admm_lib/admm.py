@@ -231,7 +231,10 @@ class ADMM:
         return self
 
     def set_rho(self, rho: float) -> None:
-        """Set rho > 0 of every layer by hand, else ValueError; the scaled duals are rescaled to match."""
+        """Set rho > 0 of every layer by hand, else ValueError; the scaled duals are rescaled to match.
+
+        A schedule's factor multiplies it from the next update on.
+        """
         for pair in self._pairs:
             self._rescale(pair, rho)
             pair.base = pair.rho

@@ -104,6 +104,15 @@ def test_the_unscaled_dual_survives_a_change_of_rho(schedule):
     assert admm.rho[B] == pytest.approx(1.5 if schedule is None else 10)
 
 
+def test_a_schedule_goes_on_from_a_rho_set_by_hand():
+    admm = al.ADMM(network(), {A: LEVELS, B: LEVELS}, {A: 1.0, B: 2.0}, schedule=geometric(1, 8, 3))
+    admm.update()
+    admm.set_rho(0.5)
+    assert admm.rho == {A: 0.5, B: 0.5}
+    admm.update()
+    assert admm.rho == {A: pytest.approx(0.5 * 4), B: pytest.approx(0.5 * 4)}
+
+
 def test_a_schedule_gives_the_factor_after_each_update():
     schedule = geometric(0.1, 10, 2)
     admm = al.ADMM(network(), {A: LEVELS, B: LEVELS}, {A: 1.0, B: 2.0}, schedule=schedule)

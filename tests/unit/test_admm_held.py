@@ -268,6 +268,7 @@ def test_sets_that_undo_each_other_are_refused_and_others_hold():
     model = network()
     before = model.fc1.weight.detach().clone()
     admm = al.ADMM(model, {"fc1.weight": [al.Sparse(keep=9), al.OneOf((-0.1, 0.1))]})
-    with pytest.raises(ValueError, match=r"^fc1\.weight: projecting onto its sets in turn leaves"):
+    with pytest.raises(ValueError, match=r"^fc1\.weight: projecting onto its sets in turn leaves") as problem:
         admm.finalize()
+    assert str(problem.value).endswith("; put the set that keeps the others last, or use one set for both")
     assert torch.equal(model.fc1.weight, before)
