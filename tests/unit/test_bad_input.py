@@ -257,8 +257,9 @@ def test_admm_after_its_end():
     model(DIGITS.train.inputs[:2]).sum().backward()
     running.finalize()
     for act in (running.finalize, running.update, running.add_penalty_gradient):
-        with pytest.raises(RuntimeError, match="^this ADMM is finalized: train on without it, or make a new one$"):
+        with pytest.raises(RuntimeError) as problem:
             act()
+        assert str(problem.value) == "this ADMM is finalized: train on without it, or make a new one"
 
 
 def test_a_ratio_that_leaves_a_layer_without_weights():
