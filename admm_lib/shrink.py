@@ -20,28 +20,21 @@ from torch.nn.utils.parametrize import type_before_parametrizations as kind_of
 
 from .parametrizations import Mask, bake, hold, mask_of, original
 from .shrink_graph import shrink_graph
+from .shrink_layers import (
+    ACTIVATIONS,
+    ADVICE,
+    DROPOUTS,
+    NORMS,
+    OTHERS,
+    POOLS,
+    TENSORS,
+    WEIGHTS,
+    parts_of,
+    shape_of,
+)  # fmt: skip
 from .storage import reference_weights
 
-_WEIGHTS = {nn.Linear: 0, nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}  # their spatial dimensions
-_NORMS = {nn.BatchNorm1d: (0, 1), nn.BatchNorm2d: (2,), nn.BatchNorm3d: (3,)}
-_POOLS = {
-    getattr(nn, f"{a}{b}Pool{d}d"): d for a in ("", "Adaptive") for b in ("Max", "Avg") for d in (1, 2, 3)
-}
-_ACTIVATIONS = (
-    nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Hardtanh, nn.ReLU6, nn.Identity,
-)  # fmt: skip
-_DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
-_KNOWN = {*_WEIGHTS, *_NORMS, *_POOLS, *_ACTIVATIONS, *_DROPOUTS, nn.Flatten}
-_KNOWN_WITH = {"groups": 1, "track_running_stats": True, "start_dim": 1, "end_dim": -1}
-_TENSORS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 _SIZES = {"out_features": 0, "out_channels": 0, "num_features": 0, "in_features": 1, "in_channels": 1}
-_OTHERS = "; for any other network give a batch, to trace it with: shrink(model, inputs)"
-_ADVICE = (
-    "shrink takes nn.Sequential, nested or not, of Linear, Conv1d/2d/3d with groups=1, BatchNorm with "
-    "running statistics, max and average pooling, Dropout, Flatten(1, -1), "
-    + ", ".join(kind.__name__ for kind in _ACTIVATIONS)
-    + _OTHERS
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,9 +73,9 @@ def shrink(model: nn.Module, inputs: Tensor | tuple[Any, ...] | None = None) -> 
     """
     if inputs is not None:
         return shrink_graph(model, inputs)
-    full = _parts(model)
+    full = parts_of(model)
     small = bake(copy.deepcopy(model))
-    parts = _parts(small)
+    parts = parts_of(small)
     _fold_constants(parts)
     small.kept_units = _kept(parts, _read_units(parts))
     small.reference_weights = reference_weights(model)
@@ -96,7 +89,7 @@ def shrink(model: nn.Module, inputs: Tensor | tuple[Any, ...] | None = None) -> 
 def runs_in_turn(model: nn.Module) -> bool:
     """Whether `shrink` needs no inputs, and `expand` and `pack` know the way back."""
     try:
-        _parts(model)
+        parts_of(model)
     except ValueError:
         return False
     return True
@@ -119,8 +112,8 @@ def expand(small: nn.Sequential, model: nn.Sequential) -> None:
     kept = getattr(small, "kept_units", None)
     if kept is None:
         raise ValueError("the first network does not come from shrink: expand(shrink(model), model)")
-    ours, theirs = _parts(small), _parts(model)
-    shapes = {path: _shape(module) for path, module in theirs.items() if _shape(module)}
+    ours, theirs = parts_of(small), parts_of(model)
+    shapes = {path: shape_of(module) for path, module in theirs.items() if shape_of(module)}
     kinds = [[*map(kind_of, parts.values())] for parts in (ours, theirs)]
     if kinds[0] != kinds[1] or shapes != {path: each.shape for path, each in kept.items()}:
         raise ValueError("the networks do not fit: expand into the very model that was shrunk")
@@ -144,7 +137,7 @@ def pack(model: nn.Sequential) -> nn.Sequential:
     try:
         small, packed = shrink(model), bake(copy.deepcopy(model))
     except ValueError as error:  # there is no packing of a traced network
-        raise ValueError(str(error).removesuffix(_OTHERS)) from None
+        raise ValueError(str(error).removesuffix(OTHERS)) from None
     for path, kept in small.kept_units.items():
         first = [None if each is None else torch.arange(len(each)) for each in (kept.outputs, kept.inputs)]
         small.kept_units[path] = Kept(kept.shape, *first)
@@ -153,51 +146,18 @@ def pack(model: nn.Sequential) -> nn.Sequential:
     return model
 
 
-def _parts(model: nn.Module) -> dict[str, nn.Module]:
-    """The modules by path, in the order they are run, all of them understood."""
-    parts = {}
-    for path, module in model.named_modules(remove_duplicate=False):
-        if ".parametrizations" not in f".{path}" and type(module).forward is not nn.Sequential.forward:
-            _check(path, module)
-            parts[path] = module
-    used = [module for module in parts.values() if _shape(module)]
-    used += [parameter for module in used for parameter in module.parameters()]
-    if len(set(used)) < len(used):
-        raise ValueError("a layer or a parameter is used twice: one place may need what the other drops")
-    return parts
-
-
-def _check(path: str, module: nn.Module) -> None:
-    """Raise ValueError unless a module's part in the two passes is known."""
-    known = all(getattr(module, name, value) == value for name, value in _KNOWN_WITH.items())
-    if not known or kind_of(module) not in _KNOWN:
-        shown = f"{kind_of(module).__name__}({module.extra_repr()})"
-        raise ValueError(f"{path or 'the model'} is {shown}: {_ADVICE}")
-    held = dict(getattr(module, "parametrizations", {}))
-    plain = {*dict(module.named_parameters(recurse=False)), *dict(module.named_buffers(recurse=False))}
-    masked = [type(step) for step in held.pop("weight", [])] in ([], [Mask])
-    if held or not masked or not plain <= set(_TENSORS):  # torch's own pruning has a weight_orig
-        raise ValueError(f"{path} is held by more than a mask of its weight: admm_lib.bake(model) first")
-
-
-def _shape(module: nn.Module) -> tuple[int, ...]:
-    """The shape of a layer's weight or of a norm's vectors; empty for modules without such."""
-    tensor = module.weight if kind_of(module) in _WEIGHTS else getattr(module, "running_mean", None)
-    return () if tensor is None else tuple(tensor.shape)
-
-
 def _fold_constants(parts: dict[str, nn.Module]) -> None:
     """The forward pass: what constant units give to the next layer moves from its weights to its bias."""
     constants, dims = None, 0  # nothing is known before the first layer
     for path, module in parts.items():
         if constants is not None:
             constants, dims = _carry(constants, dims, path, module)
-        if type(module) in _WEIGHTS:
+        if type(module) in WEIGHTS:
             if constants is not None:
                 _fold(constants, module)
             bias = torch.zeros(()).to(module.weight) if module.bias is None else module.bias
             constants = torch.where((module.weight == 0).flatten(1).all(1), bias, torch.nan)
-            dims = _WEIGHTS[type(module)]
+            dims = WEIGHTS[type(module)]
 
 
 def _fold(inputs: Tensor, module: nn.Module) -> None:
@@ -217,20 +177,20 @@ def _carry(constants: Tensor, dims: int, path: str, module: nn.Module) -> tuple[
     `dims` is that of the maps; -1 once flattened, to as many features in a row for each unit as the next
     module with a size says. Raises ValueError where a module does not fit.
     """
-    kind, size = type(module), [len(constants), *_shape(module)[:2]][-1]
-    if dims == -1 and _shape(module):
+    kind, size = type(module), [len(constants), *shape_of(module)[:2]][-1]
+    if dims == -1 and shape_of(module):
         constants, dims = constants.repeat_interleave(size // len(constants)), 0
-    if kind in _ACTIVATIONS:
+    if kind in ACTIVATIONS:
         constants = module.forward(constants)
     elif kind is nn.Flatten:
         dims = -1 if dims else 0
-    elif kind in _NORMS and dims in _NORMS[kind] and size == len(constants):
+    elif kind in NORMS and dims in NORMS[kind] and size == len(constants):
         affine = (module.running_mean, module.running_var, module.weight, module.bias)
         constants = F.batch_norm(constants[None], *affine, eps=module.eps)[0]
-    elif (_POOLS | _WEIGHTS).get(kind) == dims and size == len(constants):
+    elif (POOLS | WEIGHTS).get(kind) == dims and size == len(constants):
         constants = constants.where(constants == 0, torch.nan) if _mixes_zeros(module) else constants
-    elif kind not in _DROPOUTS:
-        raise ValueError(f"{path}, {module}, does not fit the {len(constants)} units before it: {_ADVICE}")
+    elif kind not in DROPOUTS:
+        raise ValueError(f"{path}, {module}, does not fit the {len(constants)} units before it: {ADVICE}")
     return constants, dims
 
 
@@ -247,7 +207,7 @@ def _read_units(parts: dict[str, nn.Module]) -> dict[str, Tensor]:
     """The backward pass: a unit stays where one that stays in the next layer has a weight for it."""
     stay, read = {}, None  # all of the last layer's units are read
     for path, module in reversed(parts.items()):
-        if type(module) in _WEIGHTS:
+        if type(module) in WEIGHTS:
             units = len(module.weight)  # each is `inputs of the next layer / units` inputs in a row
             stay[path] = torch.ones(units) > 0 if read is None else read.view(units, -1).any(1)
             read = (module.weight[stay[path]] != 0).transpose(0, 1).flatten(1).any(1)
@@ -262,7 +222,7 @@ def _kept(parts: dict[str, nn.Module], stay: dict[str, Tensor]) -> dict[str, Kep
     units, kept = torch.ones(1) > 0, {}  # all of the network's inputs
     for path, module in parts.items():
         inputs, units = units, stay.get(path, units)
-        if shape := _shape(module):
+        if shape := shape_of(module):
             kept[path] = Kept(shape, *map(_indices, (units, inputs), shape))  # a norm's shape is shorter
     return kept
 
@@ -278,7 +238,7 @@ def _cut(module: nn.Module, kept: Kept, full: nn.Module) -> None:
     for tensor in [*module.parameters(), *module.buffers()]:
         tensor.data = _pick(tensor, kept)
     for name in [each for each in _SIZES if hasattr(module, each)]:
-        setattr(module, name, _shape(module)[_SIZES[name]])
+        setattr(module, name, shape_of(module)[_SIZES[name]])
     if full.bias is None and module.bias is not None and not module.bias.any():
         module.bias = None  # constants went only to units that went
     if (mask := mask_of(full, "weight")) is not None:
@@ -295,7 +255,7 @@ def _pick(tensor: Tensor, kept: Kept) -> Tensor:
 
 def _writes(path: str, kept: Kept, ours: nn.Module, theirs: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
     """Each tensor of the model's module, and its new value: zero where the small one has no part in it."""
-    for name in (each for each in _TENSORS if getattr(theirs, each, None) is not None):
+    for name in (each for each in TENSORS if getattr(theirs, each, None) is not None):
         target, part, mask = original(theirs, name), getattr(ours, name, None), mask_of(theirs, name)
         value = torch.full_like(target, name == "running_var")  # a variance of 0 is no variance
         if part is None or part.shape != value[kept.index(value)].shape:
