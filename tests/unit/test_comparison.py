@@ -119,6 +119,15 @@ def test_it_is_recorded_resumed_and_the_same_when_killed(elsewhere):
     assert [row["test_correct"] for row in again["runs"]] == [row["test_correct"] for row in record["runs"]]
 
 
+def test_the_number_that_was_best_is_taken(elsewhere):
+    scores = {1e-4: 97.0, 3e-4: 98.5, 1e-3: 98.0, 3e-3: 96.0}
+    tuned = [{"way": "admm", "at": "few", "value": value, "val": val} for value, val in scores.items()]
+    tuned.append({"way": "fresh", "at": "few", "value": 9.0, "val": 99.0})
+    (elsewhere / "few.json").write_text(json.dumps({"comparison": FEW, "tuned": tuned, "runs": []}))
+    work = comparison._Work(comparison.read(written(elsewhere)), elsewhere / "few.json", print)
+    assert work.tuned("admm", "few") == work._value("admm", "many") == 3e-4
+
+
 @pytest.mark.usefixtures("known")
 def test_what_another_process_is_at_is_left_to_it(elsewhere):
     path, told = written(elsewhere), []

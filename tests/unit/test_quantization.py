@@ -72,7 +72,7 @@ def test_the_best_ternary_is_that_of_all_choices_of_zeros(magnitudes):
 
 @pytest.mark.parametrize("best", [lambda m: levels.best_step(m, 1), lambda m: levels.best_step(m, 4),
                                   lambda m: levels.best_exponent(m, 4), levels.best_ternary])  # fmt: skip
-@pytest.mark.parametrize("m", [[0.2, 0.1], [0.1, float("nan")], [*range(1, 10_000), 1]])
+@pytest.mark.parametrize("m", [[0.2, 0.1], [0.1, float("nan")], [*range(1, 9_999), 1], [*range(1, 8_193), 1]])
 def test_magnitudes_that_do_not_ascend_are_refused(best, m):
     with pytest.raises(ValueError, match="do not ascend: sort them first"):
         best(np.array(m, dtype=float))
