@@ -18,13 +18,15 @@ from typing import Any
 from filelock import FileLock, Timeout
 from torch import nn
 
-from . import data, files, models, pipelines, records, stage_files
+from . import data, files, groups, models, pipelines, records, stage_files
 from .allocation import prunable
+from .constraints import Sparse
 from .evaluation import evaluate
 from .names import resolve
 from .pruning_ways import WAYS, Task, Way
 from .recipe_stages import Stage
 from .records import Interval, interval
+from .shrink import shrink
 from .stages import Report, Runner
 
 HOME = data.HOME / "comparison"
@@ -52,8 +54,9 @@ def read(path: str | Path) -> Comparison:
 
 def _problems(found: Any, stem: str) -> Iterator[str]:
     """What is wrong; each line may rely on the ones before it being in order."""
-    if not isinstance(found, dict) or {name: type(each) for name, each in found.items()} != FIELDS:
-        yield f"a comparison has the fields {', '.join(FIELDS)}, each of its type"
+    whole = {"by": "element", **found} if isinstance(found, dict) else {}
+    if {name: type(each) for name, each in whole.items()} != FIELDS | {"by": str}:
+        yield f"a comparison has the fields {', '.join(FIELDS)}, each of its type, and at most by, a view"
     if found["name"] != stem:
         yield f"name must be the file's, {stem}"
     if found["tuning_seed"] in found["seeds"] or not found["seeds"]:
@@ -68,12 +71,12 @@ def _problems(found: Any, stem: str) -> Iterator[str]:
 
 def _misfit(found: Comparison) -> Iterator[str]:
     """What is wrong with budgets and arms."""
-    network = models.outline(found["model"])
+    network, by = models.outline(found["model"]), _view(found)
     for at, keep in found["budgets"].items():
         for name, count in keep.items():
-            size = getattr(*resolve(network, name)).numel()
+            size = groups.count(getattr(*resolve(network, name)).shape, by)
             if type(count) is not int or not 0 < count <= size:
-                yield f"{at}: {name} keeps 1 to {size} weights, not {count}"
+                yield f"{at}: {name} keeps 1 to {size} {Sparse(keep=0, by=by).things}, not {count}"
         if left := prunable(network).keys() - keep.keys():
             yield f"{at} has no budget for {', '.join(sorted(left))}"
     if found["tuned_at"].keys() != found["budgets"].keys():
@@ -83,10 +86,16 @@ def _misfit(found: Comparison) -> Iterator[str]:
     for arm in found["arms"]:
         if odd := set(arm["ways"]) - WAYS.keys():
             yield f"{sorted(odd)[0]} is no way: {', '.join(WAYS)}"
+        if odd := [way for way in arm["ways"] if WAYS[way].only not in (None, by)]:
+            yield f"{odd[0]} prunes by {WAYS[odd[0]].only}, not by {by}"
         if odd := set(arm["at"]) - found["budgets"].keys():
             yield f"{sorted(odd)[0]} is no budget: {', '.join(found['budgets'])}"
         if odd := {found["tuned_at"][at] for at in arm["at"]} - set(arm["at"]):
             yield f"{', '.join(arm['ways'])}: tuned at {sorted(odd)[0]}, which the arm has not"
+
+
+def _view(found: Comparison) -> str:
+    return found.get("by", "element")
 
 
 def points(found: Comparison) -> list[tuple[str, str]]:
@@ -213,7 +222,8 @@ class _Work:
             return
         value = self._value(way, at)
         network, seconds = self._pruned(seed, way, at, value)
-        kept = {name: int(weight.count_nonzero()) for name, weight in prunable(network).items()}
+        small = network if _view(self.found) == "element" else shrink(network)
+        kept = {name: int(weight.count_nonzero()) for name, weight in prunable(small).items()}
         val, test = evaluate(network, self.images.val), evaluate(network, self.images.test)
         with self._changed() as record:
             record["runs"].append({
@@ -250,7 +260,7 @@ class _Work:
             found["model"], runner.go_on([], stage)[0].network, self.images, found["budgets"][at], seed,
             found["dense"]["epochs"], tuple(found["phases"]), found["rate"], found["lr"], found["batch_size"],
             found["precision"], found["shift_pixels"],
-            lambda: self._pruned(seed, "admm", at, self._value("admm", at))[0],
+            lambda: self._pruned(seed, "admm", at, self._value("admm", at))[0], _view(found),
         )  # fmt: skip
 
 

@@ -38,7 +38,7 @@ class Task:
     name: str  # of the network, as in `models`
     dense: nn.Module
     images: Data
-    keep: Mapping[str, int]
+    keep: Mapping[str, int]  # of single weights, or of the groups that `by` says
     seed: int
     dense_epochs: int
     phases: tuple[int, int]
@@ -48,6 +48,7 @@ class Task:
     precision: str
     shift_pixels: int
     by_admm: Callable[[], nn.Module]  # the network that ADMM makes of the same task, at its tuned rho
+    by: str = "element"
 
     def train(
         self, model: nn.Module, epochs: int, after: int = 0, *, lr: float | None = None,
@@ -63,7 +64,7 @@ class Task:
 
     def sets(self) -> dict[str, Sparse]:
         """The budgets as sets."""
-        return {name: Sparse(keep=count) for name, count in self.keep.items()}
+        return {name: Sparse(keep=count, by=self.by) for name, count in self.keep.items()}
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class Way:
     values: tuple[float, ...]
     prune: Callable[[Task, float], nn.Module]
     closed: bool = False  # whether nothing lies beyond these values
+    only: str | None = None  # the view it prunes by, where it knows one alone
 
 
 def _at_once(choose: Callable[[Task], dict[str, torch.Tensor]]) -> Callable[[Task, float], nn.Module]:
@@ -199,40 +201,86 @@ def _torchao(task: Task, lr: float) -> nn.Module:
     ]
     adam = torch.optim.Adam([{"params": rest}, *chosen], lr=lr)
     inner = PruneOptimizer(adam, healing_start_step=first * steps)
-    task.train(model, first, optimizer=_Through(inner), schedule="constant")
+    task.train(model, first, optimizer=_Through(adam, inner.step), schedule="constant")
     _hold(model, {name: weight != 0 for name, weight in weights.items()})
     task.train(model, last, first)
     return bake(model)
 
 
 class _Through(torch.optim.Optimizer):
-    """An optimizer around another as torchao's, which is no `Optimizer` to those that look inside."""
+    """An optimizer whose groups are those of `base`, and whose step is `step`: for peers that have one of
+    their own, which is no `Optimizer` to those that look inside.
+    """
 
-    def __init__(self, inner: Any) -> None:
-        super().__init__(inner.base_optimizer.param_groups, {})
-        self.param_groups, self._inner = inner.base_optimizer.param_groups, inner
+    def __init__(self, base: torch.optim.Optimizer, step: Callable[[], Any]) -> None:
+        super().__init__(base.param_groups, {})
+        self.param_groups, self._step = base.param_groups, step
 
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """The inner one's."""
-        return self._inner.step(closure)
+    def step(self, closure: Callable[[], float] | None = None) -> None:
+        """As given."""
+        self._step()
+
+
+def _torch_pruning(task: Task, rounds: float) -> nn.Module:
+    """torch-pruning's groups of the smallest norms, in rounds, by its own linear schedule."""
+    model, (first, last) = copy.deepcopy(task.dense), task.phases
+    pruner = _pruner("BasePruner", model, task, iterative_steps=int(rounds))
+    ends = [round(first * part / rounds) for part in range(int(rounds) + 1)]
+    for begin, end in pairwise(ends):
+        pruner.step()
+        task.train(model, end - begin, begin, lr=task.rate, schedule="constant")
+    task.train(model, last, first)
+    return model
+
+
+def _group_norms(task: Task, strength: float) -> nn.Module:
+    """torch-pruning's training towards small groups (DepGraph), which are then taken away."""
+    model, (first, last) = copy.deepcopy(task.dense), task.phases
+    pruner = _pruner("GroupNormPruner", model, task, reg=strength)
+    adam = torch.optim.Adam(model.parameters(), lr=task.rate)
+
+    def step() -> None:
+        pruner.regularize(model)  # after backward, as its documentation says
+        adam.step()
+
+    task.train(model, first, optimizer=_Through(adam, step), schedule="constant")
+    pruner.step()
+    task.train(model, last, first)
+    return model
+
+
+def _pruner(kind: str, model: nn.Module, task: Task, **settings: Any) -> Any:
+    """A pruner of torch-pruning that leaves `task.keep` units in each layer."""
+    import torch_pruning
+
+    layers = {resolve(model, name)[0]: count for name, count in task.keep.items()}
+    shares = {layer: 1 - (count + 0.5) / len(layer.weight) for layer, count in layers.items()}  # rounds down
+    return getattr(torch_pruning.pruner, kind)(
+        model, task.images.train.inputs[:1], torch_pruning.importance.GroupMagnitudeImportance(),
+        pruning_ratio_dict={layer: share for layer, share in shares.items() if share > 0},
+        ignored_layers=[layer for layer, share in shares.items() if share <= 0], **settings,
+    )  # fmt: skip
 
 
 RATES = (5e-4, 1e-3, 2e-3, 4e-3)
+ROUNDS = (1, 2, 5, 10)
 RHOS = (1e-4, 3e-4, 1e-3, 3e-3)
 
 WAYS = {
     "magnitude": Way("largest weights, at once", "rate", RATES, _at_once(_largest)),
-    "torch-prune": Way("torch.nn.utils.prune, in rounds", "rounds", (1, 2, 5, 10), _torch_prune, closed=True),
+    "torch-prune": Way("torch.nn.utils.prune, in rounds", "rounds", ROUNDS, _torch_prune, True, "element"),
     "gradual": Way("gradual magnitude, cubic", "rate", RATES, _picked(_gradual)),
-    "torchao": Way("torchao prototype.pat", "rate", RATES, _torchao),
+    "torchao": Way("torchao prototype.pat", "rate", RATES, _torchao, only="element"),
     "hard-thresholding": Way("iterative hard thresholding", "rate", RATES, _picked(_thresholding)),
     "admm": Way("ADMM", "rho", RHOS, _split(ADMM, GROWTH)),
     "admm-rate": Way("ADMM, its rate tuned", "rate", RATES, _picked(_admm)),
     "no-dual": Way("ADMM with U = 0", "rho", RHOS, _split(QuadraticPenalty, GROWTH)),
-    "random": Way("random mask", "rate", RATES, _at_once(_random)),
+    "random": Way("random mask", "rate", RATES, _at_once(_random), only="element"),
     "fresh": Way("ADMM's mask, fresh weights", "rate", RATES, _fresh),
     "constant": Way("ADMM, rho constant", "rho", RHOS, _split(ADMM)),
     "unsquared": Way("norm not squared", "rho", (3e-4, 3e-3, 3e-2, 3e-1), _split(UnsquaredNorm)),
     "kept-graph": Way("U kept with its graph", "rho", RHOS, _split(KeptGraph)),
     "not-rescaled": Way("U not rescaled as rho grows", "rho", RHOS, _split(NotRescaled, GROWTH)),
+    "torch-pruning": Way("torch-pruning, in rounds", "rounds", ROUNDS, _torch_pruning, True, "filter"),
+    "group-norms": Way("torch-pruning, group norms", "strength", RHOS, _group_norms, only="filter"),
 }

@@ -13,6 +13,7 @@ from admm_lib import comparison, data, models, records
 from admm_lib.pruning_ways import WAYS, Task, Way
 
 KEEP = {"conv1.weight": 150, "conv2.weight": 900, "fc1.weight": 1500, "fc2.weight": 300}
+WIDTHS = {"conv1.weight": 7, "conv2.weight": 9, "fc1.weight": 30, "fc2.weight": 10}
 FEW = {
     "name": "few", "title": "Few", "model": "lenet5", "dataset": "digits", "images": 200, "tuning_seed": 20,
     "seeds": [120, 121], "batch_size": 50, "precision": "32-true", "shift_pixels": 0,
@@ -29,23 +30,43 @@ def task():
     dense = models.create("lenet5", 0)
     al.fit(dense, few, 1, lr=2e-3)
 
-    def made(seed=3):
+    def made(seed=3, by="element"):
         return Task(
-            "lenet5", dense, few, KEEP, seed, 1, (2, 1), 1e-3, 2e-3, 50, "32-true", 1,
-            lambda: WAYS["admm"].prune(made(seed), 1e-3),
+            "lenet5", dense, few, KEEP if by == "element" else WIDTHS, seed, 1, (2, 1), 1e-3, 2e-3, 50,
+            "32-true", 1, lambda: WAYS["admm"].prune(made(seed, by), 1e-3), by,
         )  # fmt: skip
 
     return made
 
 
 @pytest.mark.filterwarnings("ignore:.*KernelPreference.*")  # torchao's own
-@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize("name", [name for name, way in WAYS.items() if way.only != "filter"])
 def test_every_way_meets_every_budget_and_leaves_the_dense_network_alone(task, name):
     before = copy.deepcopy(task().dense.state_dict())
     pruned = WAYS[name].prune(task(), WAYS[name].values[1])
     assert {each: int(pruned.get_parameter(each).count_nonzero()) for each in KEEP} == KEEP
     assert pruned.state_dict().keys() == before.keys()
     assert all(torch.equal(tensor, before[each]) for each, tensor in task().dense.state_dict().items())
+
+
+@pytest.mark.parametrize("name", [name for name, way in WAYS.items() if way.only != "element"])
+def test_every_way_by_filters_ends_at_the_widths(task, name):
+    before = copy.deepcopy(task().dense.state_dict())
+    pruned = WAYS[name].prune(task(by="filter"), WAYS[name].values[1])
+    small = al.shrink(pruned)
+    assert {each: len(small.get_parameter(each)) for each in WIDTHS} == WIDTHS
+    assert small.fc1.in_features == 16 * WIDTHS["conv2.weight"]
+    assert all(torch.equal(tensor, before[each]) for each, tensor in task().dense.state_dict().items())
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_rounds_of_torch_pruning_end_at_the_widths(task, rounds):
+    assert WAYS["torch-pruning"].prune(task(by="filter"), rounds).fc1.out_features == 30
+
+
+def test_more_strength_of_group_norms_leaves_smaller_weights(task):
+    weak, strong = (WAYS["group-norms"].prune(task(by="filter"), strength) for strength in (1e-9, 1e-1))
+    assert strong.fc1.weight.norm() < 0.9 * weak.fc1.weight.norm()
 
 
 def test_random_masks_are_drawn_by_the_seed(task):
@@ -90,7 +111,7 @@ def written(folder, **changes):
 @pytest.fixture
 def known(monkeypatch):
     """Two values of each way, so that tuning is short."""
-    for name in ("admm", "fresh", "torch-prune"):
+    for name in ("admm", "fresh", "torch-prune", "torch-pruning"):
         way = WAYS[name]
         monkeypatch.setitem(WAYS, name, Way(way.title, way.tuned, way.values[:1], way.prune, closed=True))
 
@@ -117,6 +138,16 @@ def test_it_is_recorded_resumed_and_the_same_when_killed(elsewhere):
     comparison.run(path, [120], told.append, elsewhere)
     again = json.loads((elsewhere / "few.json").read_text())
     assert [row["test_correct"] for row in again["runs"]] == [row["test_correct"] for row in record["runs"]]
+
+
+@pytest.mark.usefixtures("known")
+def test_filters_are_counted_in_the_smaller_network(elsewhere):
+    changes = {"by": "filter", "budgets": {"few": WIDTHS}, "tuned_at": {"few": "few"}, "seeds": [120]}
+    path = written(elsewhere, **changes, arms=[{"ways": ["admm", "torch-pruning"], "at": ["few"]}])
+    comparison.run(path, folder=elsewhere)
+    rows = json.loads((elsewhere / "few.json").read_text())["runs"]
+    assert [row["way"] for row in rows] == ["admm", "torch-pruning"]
+    assert [sum(row["kept"].values()) for row in rows] == [narrow(WIDTHS)] * 2
 
 
 def test_the_number_that_was_best_is_taken(elsewhere):
@@ -147,6 +178,10 @@ def test_what_another_process_is_at_is_left_to_it(elsewhere):
         ({"seeds": [20, 121]}, "the tuning seed is none of them"),
         ({"phases": [1, 0]}, "are counts, 1 or more"),
         ({"rate": -1.0}, "rates are positive"),
+        ({"by": 3}, "and at most by, a view"),
+        ({"by": "rows"}, "unknown view by='rows'"),
+        ({"by": "filter"}, "conv1.weight keeps 1 to 20 filters, not 150"),
+        ({"by": "filter", "budgets": {"many": WIDTHS, "few": WIDTHS}}, "torch-prune prunes by element"),
         ({"model": "lenet6"}, "lenet6"),
         ({"budgets": {"few": {**KEEP, "fc1.wieght": 1}}}, "did you mean 'fc1.weight'"),
         ({"budgets": {"few": {**KEEP, "fc2.weight": 5001}}}, "few: fc2.weight keeps 1 to 5000 weights, not"),
@@ -194,9 +229,15 @@ def test_a_result_is_whole_and_differences_are_paired(elsewhere):
         comparison.result("many", elsewhere)
 
 
+def narrow(widths):
+    """The weights of a LeNet-5 of such widths."""
+    first, second, third, last = widths.values()
+    return 25 * first + 25 * first * second + 16 * second * third + third * last
+
+
 @pytest.mark.parametrize("path", sorted(comparison.HOME.glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_committed_comparisons_are_in_order(path):
     found = comparison.read(path)
-    assert all(sum(keep.values()) > 0 for keep in found["budgets"].values())
-    sizes = {at: round(430_500 / sum(keep.values())) for at, keep in found["budgets"].items()}
+    count = narrow if found.get("by") == "filter" else lambda keep: sum(keep.values())
+    sizes = {at: round(430_500 / count(keep)) for at, keep in found["budgets"].items()}
     assert sizes == {at: int(at.removesuffix("x")) for at in found["budgets"]}
