@@ -42,14 +42,7 @@ Record = dict[str, Any]
 
 def read(path: str | Path) -> Comparison:
     """A comparison, checked. Raises ValueError naming the file and the problem."""
-    path = Path(path)
-    found = files.read_yaml(path)
-    try:
-        for problem in _problems(found, path.stem):
-            raise ValueError(problem)
-    except (TypeError, KeyError, AttributeError, ValueError) as error:
-        raise ValueError(f"{path.name}: {' '.join(str(error).split())}") from None
-    return found
+    return files.read_checked(Path(path), _problems)
 
 
 def _problems(found: Any, stem: str) -> Iterator[str]:
@@ -145,9 +138,7 @@ def run(
     none of its own, and a record that another one of that name has made.
     """
     found = read(path)
-    chosen = list(seeds or found["seeds"])
-    if odd := set(chosen) - set(found["seeds"]):
-        raise ValueError(f"{found['name']}: {sorted(odd)} are not final seeds: {found['seeds']}")
+    chosen = pipelines.final_seeds(found, seeds)
     work = _Work(found, (folder or HOME) / f"{found['name']}.json", report)
     tuned = dict.fromkeys((way, found["tuned_at"][at]) for way, at in points(found))
     for way, at in tuned:

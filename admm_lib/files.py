@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -54,4 +54,18 @@ def read_yaml(path: Path) -> Any:
         if seen > MOST:
             raise ValueError(f"{path.name} says more than {MOST:,} things, what *names stand for included")
         left += each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
+    return found
+
+
+def read_checked(path: Path, problems: Callable[[Any, str], Iterable[str]]) -> Any:
+    """What a YAML file says if `problems(found, stem)` finds none; ValueError naming the file and the first.
+
+    A problem may rely on those before it being in order; what is raised on the way is one as well.
+    """
+    found = read_yaml(path)
+    try:
+        for problem in problems(found, path.stem):
+            raise ValueError(problem)
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path.name}: {' '.join(str(error).split())}") from None
     return found

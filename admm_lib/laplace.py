@@ -234,6 +234,20 @@ def widths(fits: Mapping[str, Fit], found: Mapping[str, float]) -> dict[str, int
     return {name: min(MOST_BITS, 1 + max(0, math.ceil(each - 1e-9))) for name, each in exact.items()}
 
 
+def solve(
+    fits: Mapping[str, Fit], sparsity: float, bits: float, error: Error = "remaining"
+) -> tuple[dict[str, float], dict[str, float], dict[str, int]]:
+    """`thresholds` at a sparsity, `steps` at bits a kept weight, and the `widths` that these need.
+
+    >>> betas, steps, widths = al.laplace.solve({"one": al.laplace.Fit(1000, 1.0, 8.0)}, sparsity=0.9, bits=3)
+    >>> round(betas["one"], 2), round(steps["one"], 2), widths["one"]
+    (2.3, 2.0, 3)
+    """
+    betas = thresholds(fits, sparsity, error)
+    found = steps(fits, betas, bits, error)
+    return betas, found, widths(fits, found)
+
+
 def _check(fits: Mapping[str, Fit], error: str) -> None:
     if not fits:
         raise ValueError("there is no layer to find a threshold for")

@@ -50,9 +50,7 @@ def solve(
     there = sum(each.count for each in fits.values())
     if total / ratio >= there:
         raise ValueError(f"only {there:,} of {total:,} weights are nonzero: raise ratio={ratio:g}")
-    betas = laplace.thresholds(fits, 1 - total / ratio / there, error)
-    steps = laplace.steps(fits, betas, bits, error)
-    widths = laplace.widths(fits, steps)
+    betas, steps, widths = laplace.solve(fits, 1 - total / ratio / there, bits, error)
     return {
         name: Layer(each, beta, each.count * math.exp(-beta / each.tau), steps[name], widths[name])
         for (name, each), beta in zip(fits.items(), betas.values(), strict=True)

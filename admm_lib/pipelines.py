@@ -28,6 +28,14 @@ def silent(line: str) -> None:
     """The report that nobody reads."""
 
 
+def final_seeds(found: Mapping[str, Any], seeds: Iterable[int] | None = None) -> list[int]:
+    """Those of `seeds`, or all, of what has a name and final seeds; ValueError for one that it has not."""
+    chosen = list(seeds or found["seeds"])
+    if odd := set(chosen) - set(found["seeds"]):
+        raise ValueError(f"{found['name']}: {sorted(odd)} are not final seeds: {found['seeds']}")
+    return chosen
+
+
 def run_recipes(
     paths: Iterable[str | Path],
     seeds: list[int] | None = None,
@@ -45,14 +53,11 @@ def run_recipes(
         raise ValueError("recipes are run by one process each: call fit in a script of your own for several")
     chosen = [recipes.read(path) for path in paths]
     for recipe in chosen:
-        if odd := set(seeds or ()) - set(recipe["seeds"]):
-            raise ValueError(
-                f"{recipe['name']}: {sorted(odd)} are not final seeds of the recipe: {recipe['seeds']}"
-            )
+        final_seeds(recipe, seeds)
         _finished(recipe, home)
     for recipe in chosen:
         finished = _finished(recipe, home)  # hours may have passed, in which others recorded seeds
-        for seed in seeds or recipe["seeds"]:
+        for seed in final_seeds(recipe, seeds):
             label = f"{recipe['name']} seed {seed}"
             if seed in finished:
                 report(f"{label}: recorded already")

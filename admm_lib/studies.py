@@ -42,14 +42,7 @@ def read(path: str | Path) -> Study:
     lists bits and starts, and means all their pairs, see `ARM`. Without `train` no centroid is trained.
     Raises ValueError naming the file and the problem.
     """
-    path = Path(path)
-    study = files.read_yaml(path)
-    try:
-        for problem in _problems(study, path.stem):
-            raise ValueError(problem)
-    except (TypeError, KeyError, ValueError) as error:
-        raise ValueError(f"{path.name}: {' '.join(str(error).split())}") from None
-    return study
+    return files.read_checked(Path(path), _problems)
 
 
 def _problems(study: Any, stem: str) -> Iterator[str]:
@@ -137,9 +130,7 @@ def run(
     those recorded are skipped. The record goes to `folder`, by default that of the studies.
     """
     study = read(path)
-    chosen = list(seeds or study["seeds"])
-    if odd := set(chosen) - set(study["seeds"]):
-        raise ValueError(f"{study['name']}: {sorted(odd)} are not seeds of the study: {study['seeds']}")
+    chosen = pipelines.final_seeds(study, seeds)
     recipe = recipes.read(data.HOME / "recipes" / f"{study['base']}.yaml")
     images = data.load(recipe["dataset"])
     target = (folder or HOME) / f"{study['name']}.json"

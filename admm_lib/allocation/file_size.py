@@ -211,11 +211,9 @@ def _levels(
     there = sum(each.count for each in fits.values())
 
     def by_steps(kept: int) -> dict[str, Levels]:
-        betas = laplace.thresholds(fits, max(1 - kept / there, 1e-9), error)
-        found = laplace.steps(fits, betas, bits, error)
-        given = found if analytic else dict.fromkeys(found)
-        bits_of = laplace.widths(fits, found)
-        return {name: Levels(bits_of[name], digits=DIGITS, step=given[name]) for name in fits} | biases
+        _, steps, widths = laplace.solve(fits, max(1 - kept / there, 1e-9), bits, error)
+        given = steps if analytic else dict.fromkeys(steps)
+        return {name: Levels(widths[name], digits=DIGITS, step=given[name]) for name in fits} | biases
 
     return by_steps
 

@@ -12,13 +12,12 @@ from .style import (
     GREEN,
     GREY,
     INK,
-    LINES,
-    MARKERS,
     ORANGE,
     PINK,
     SKY,
     new_figure,
     styled,
+    with_intervals,
 )
 
 PARTS = {"values": BLUE, "positions": ORANGE, "codebooks": GREEN, "biases": PINK, "header": GREY}
@@ -90,16 +89,11 @@ def accuracy_by_size(
     )  # fmt: skip
     for way, points in curves.items():
         sizes, found, labels = zip(*sorted(points, key=lambda point: point[0]), strict=True)
-        means = [each.mean for each in found]
-        spread = [[each.mean - each.low for each in found], [each.high - each.mean for each in found]]
-        axes.errorbar(
-            sizes, means, spread, color=COLORS[way], marker=MARKERS[way], ls=LINES[way], label=way,
-            elinewidth=1, capsize=2.5,
-        )  # fmt: skip
+        with_intervals(axes, list(zip(sizes, found, strict=True)), way, way)
         beside = {"textcoords": "offset points", "fontsize": 8, "color": COLORS[way]}
-        for size, mean, label in zip(sizes, means, labels, strict=True):
+        for size, each, label in zip(sizes, found, labels, strict=True):
             side, ha, va = BESIDE.get(label, BESIDE[way])
-            axes.annotate(label, (size, mean), side, ha=ha, va=va, **beside)
+            axes.annotate(label, (size, each.mean), side, ha=ha, va=va, **beside)
     axes.set_xscale("log")
     axes.margins(x=0.1)
     axes.set(xlabel="bytes of the whole file", ylabel="test accuracy (%)")

@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from itertools import cycle
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, to_rgba
 from matplotlib.figure import Figure
 
 from ..records import Interval
-from .style import COLORS, FAINT, GREY, INK, LINES, MARKERS, RATIO, new_figure, styled
+from .style import COLORS, FAINT, GREY, INK, LINES, MARKERS, RATIO, new_figure, styled, with_intervals
 
 
 @styled
@@ -46,7 +45,7 @@ def loss_by_ratio(
                 1, -level, f" −{level:g}", transform=axes.get_yaxis_transform(), va="center", fontsize=8.5
             )
         for by, points in arms.items():
-            _with_intervals(axes, points, by, names[by])
+            with_intervals(axes, points, by, names[by])
         axes.set_xscale("log")
         low, high = axes.get_xlim()
         ticks = [tick for tick in (1, 2, 3, 4, 6, 10, 20, 40, 80, 160, 320, 640) if low <= tick <= high]
@@ -56,17 +55,6 @@ def loss_by_ratio(
         axes.legend(loc="lower left")
     row[0].set_ylabel("test accuracy minus dense, points")
     return figure
-
-
-def _with_intervals(axes: Axes, points: Sequence[tuple[float, Interval]], kind: str, label: str) -> None:
-    """A line through means, with their intervals, in the style of its kind."""
-    places, found = zip(*sorted(points, key=lambda point: point[0]), strict=True)
-    means = [each.mean for each in found]
-    spread = [[each.mean - each.low for each in found], [each.high - each.mean for each in found]]
-    axes.errorbar(
-        places, means, spread, color=COLORS[kind], marker=MARKERS[kind], ls=LINES[kind], label=label,
-        elinewidth=1, capsize=2.5,
-    )  # fmt: skip
 
 
 @styled
@@ -190,7 +178,7 @@ def changes(
         axes.axis("off")
     for axes, (title, lines) in zip(grid.flat, panes.items(), strict=False):
         for kind, points in lines.items():
-            _with_intervals(axes, points, kind, names[kind])
+            with_intervals(axes, points, kind, names[kind])
         axes.set(title=title, ylim=(0, 103))
     for axes in grid[:, 0]:
         axes.set_ylabel("right (%)")

@@ -11,15 +11,18 @@ import gc
 import io
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ParamSpec
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogFormatterSciNotation, NullLocator
+
+from ..records import Interval
 
 # seaborn's "colorblind" palette, written out: importing seaborn for ten colours costs a second.
 BLUE, ORANGE, GREEN, RED, PINK, BROWN, ROSE, GREY, YELLOW, SKY = PALETTE = (
@@ -155,6 +158,19 @@ def _power(value: float, _: int | None = None) -> str:
     if abs(exponent - round(exponent)) > 1e-6:
         return f"{value:g}"
     return "10" + str(round(exponent)).translate(SUPERSCRIPTS)
+
+
+def with_intervals(
+    axes: Axes, points: Sequence[tuple[float, Interval]], kind: str, label: str
+) -> None:
+    """A line through means at their places, with their intervals, in the style of its kind."""
+    places, found = zip(*sorted(points, key=lambda point: point[0]), strict=True)
+    means = [each.mean for each in found]
+    spread = [[each.mean - each.low for each in found], [each.high - each.mean for each in found]]
+    axes.errorbar(
+        places, means, spread, color=COLORS[kind], marker=MARKERS[kind], ls=LINES[kind], label=label,
+        elinewidth=1, capsize=2.5,
+    )  # fmt: skip
 
 
 def png(figure: Figure, dpi: int = DPI, compress: int = 9) -> bytes:
