@@ -47,13 +47,12 @@ class Panel:
     """Controls above one picture that follows them.
 
     `draw(**state)` returns a Figure and depends on nothing else, so the same state gives the same
-    picture: here, in the static figure below the panel and in tests. `alt` is the picture's
-    sentence for those who do not see it. `text(**state)` is a line of plain text under the picture, which
-    may come a moment after it where a hand moves a control; `code(**state)` what "Copy as code" gives.
-    `actions` maps a button's label to a function of the state that returns the controls to change. `files`
-    maps what "Save" buttons are for, beside the figure, to functions of the state that return a file's name
-    and content. `below` are further widgets. An exception in any of these functions is shown inside the
-    panel.
+    picture: here, in the static figure below the panel and in tests. `alt` is the picture's sentence for
+    those who do not see it. `text(**state)` is a line of plain text under the picture, which may come a
+    moment after it where a hand moves a control; `code(**state)` what "Copy as code" gives. `actions` maps a
+    button's label to a function of the state that returns the controls to change, `files` what "Save"
+    buttons are for, beside the figure, to functions of the state that return a file's name and content.
+    `below` are further widgets. What any of these functions raises is shown inside the panel.
     """
 
     def __init__(
