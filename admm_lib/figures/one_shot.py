@@ -139,9 +139,10 @@ def ways(panes: Mapping[str, Mapping[str, Interval]], other: str, linear: float 
             axes.plot(each.mean, names.index(name), "o", color=color, ms=5)
         axes.set_xscale("symlog", linthresh=linear, linscale=1.5)
         ends = [end for each in found.values() for end in (each.low, each.high)]
-        steps = [sign * linear * 4**power for power in range(6) for sign in (-1, 1)]
+        steps = [sign * linear * times for times in (0.4, 1, 4, 20, 100) for sign in (-1, 1)]
         ticks = sorted([0, *(tick for tick in steps if 1.5 * min(ends) <= tick <= 1.5 * max(ends))])
-        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.set_xticks(ticks, [f"{tick:g}".replace("-", "−") for tick in ticks])
+        axes.minorticks_off()
         axes.set(title=title, xlabel=f"points above {other}", ylim=(len(names) - 0.5, -0.5))
         axes.grid(visible=True, axis="x")
     row[0].set_yticks(range(len(names)), names)
