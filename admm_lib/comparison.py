@@ -25,35 +25,46 @@ from .evaluation import evaluate
 from .names import resolve
 from .pruning_ways import WAYS, Task, Way
 from .recipe_stages import Stage
+from .recipes import CHOICES
 from .records import Interval, interval
 from .shrink import shrink
 from .stages import Report, Runner
 
 HOME = data.HOME / "comparison"
-EXTENSIONS = 2  # of a grid whose best value is at its end
+EXTENSIONS = 4  # of a grid whose best value is at its end
+PLAN = ("title", "seeds", "budgets", "tuned_at", "arms")  # what a comparison may add later
 FIELDS = {
     "name": str, "title": str, "model": str, "dataset": str, "images": int, "tuning_seed": int, "seeds": list,
     "batch_size": int, "precision": str, "shift_pixels": int, "dense": dict, "phases": list, "rate": float,
-    "lr": float, "budgets": dict, "tuned_at": dict, "arms": list,
+    "lr": float, "budgets": dict, "tuned_at": dict, "arms": list, "by": str,
 }  # fmt: skip
+DEFAULTS = {"by": "element"}
 Comparison = dict[str, Any]
 Record = dict[str, Any]
 
 
 def read(path: str | Path) -> Comparison:
     """A comparison, checked. Raises ValueError naming the file and the problem."""
-    return files.read_checked(Path(path), _problems)
+    return DEFAULTS | files.read_checked(Path(path), _problems)
 
 
 def _problems(found: Any, stem: str) -> Iterator[str]:
     """What is wrong; each line may rely on the ones before it being in order."""
-    whole = {"by": "element", **found} if isinstance(found, dict) else {}
-    if {name: type(each) for name, each in whole.items()} != FIELDS | {"by": str}:
-        yield f"a comparison has the fields {', '.join(FIELDS)}, each of its type, and at most by, a view"
+    found = DEFAULTS | found if isinstance(found, dict) else {}
+    if {name: type(each) for name, each in found.items()} != FIELDS:
+        yield f"a comparison has the fields {', '.join(FIELDS)}, each of its type; by, a view, may be missing"
     if found["name"] != stem:
         yield f"name must be the file's, {stem}"
-    if found["tuning_seed"] in found["seeds"] or not found["seeds"]:
+    seeds = found["seeds"]
+    if any(type(each) is not int for each in seeds) or len(set(seeds)) < len(seeds):
+        yield "seeds are whole numbers, each of them once"
+    if found["tuning_seed"] in seeds or not seeds:
         yield "seeds are one or more, and the tuning seed is none of them"
+    if found["dense"].keys() != {"epochs", "lr"}:
+        yield "dense has epochs and lr"
+    if found["precision"] not in CHOICES["precision"] or found["shift_pixels"] < 0:
+        yield f"precision is one of {', '.join(CHOICES['precision'])}, and shift_pixels 0 or more"
+    groups.check_view(found["by"])
     counts = (found["images"], found["batch_size"], found["dense"]["epochs"], *found["phases"])
     if len(found["phases"]) != 2 or any(type(each) is not int or each < 1 for each in counts):
         yield "images, batch_size, epochs and the two phases are counts, 1 or more"
@@ -64,7 +75,7 @@ def _problems(found: Any, stem: str) -> Iterator[str]:
 
 def _misfit(found: Comparison) -> Iterator[str]:
     """What is wrong with budgets and arms."""
-    network, by = models.outline(found["model"]), _view(found)
+    network, by = models.outline(found["model"]), found["by"]
     for at, keep in found["budgets"].items():
         for name, count in keep.items():
             size = groups.count(getattr(*resolve(network, name)).shape, by)
@@ -83,12 +94,26 @@ def _misfit(found: Comparison) -> Iterator[str]:
             yield f"{odd[0]} prunes by {WAYS[odd[0]].only}, not by {by}"
         if odd := set(arm["at"]) - found["budgets"].keys():
             yield f"{sorted(odd)[0]} is no budget: {', '.join(found['budgets'])}"
-        if odd := {found["tuned_at"][at] for at in arm["at"]} - set(arm["at"]):
-            yield f"{', '.join(arm['ways'])}: tuned at {sorted(odd)[0]}, which the arm has not"
+    there = points(found)
+    for way, at in there:
+        if (way, found["tuned_at"][at]) not in there:
+            yield f"{way} is tuned at {found['tuned_at'][at]}, which it does not have"
 
 
-def _view(found: Comparison) -> str:
-    return found.get("by", "element")
+def _protocol(found: Comparison) -> Comparison:
+    """What every row of a record rests on."""
+    return {name: value for name, value in (DEFAULTS | found).items() if name not in PLAN}
+
+
+def _goes_on(record: Record, found: Comparison) -> bool:
+    """Whether the rows of a record are the comparison's, which may have more ways and budgets by now, and
+    other seeds as long as no final run is recorded.
+    """
+    old = record["comparison"]
+    common = old["budgets"].keys() & found["budgets"].keys()
+    if (record["runs"] and old["seeds"] != found["seeds"]) or _protocol(old) != _protocol(found):
+        return False
+    return all(old[each][at] == found[each][at] for each in ("budgets", "tuned_at") for at in common)
 
 
 def points(found: Comparison) -> list[tuple[str, str]]:
@@ -114,9 +139,9 @@ def result(name: str, folder: Path | None = None) -> Record:
 
 
 def accuracies(record: Record, way: str, at: str) -> dict[int, float]:
-    """Test accuracy in percent by seed."""
-    rows = (row for row in record["runs"] if (row["way"], row["at"]) == (way, at))
-    return {row["seed"]: row["test"] for row in rows}
+    """Test accuracy in percent by seed, of the seeds of the comparison."""
+    found = {row["seed"]: row["test"] for row in record["runs"] if (row["way"], row["at"]) == (way, at)}
+    return {seed: found[seed] for seed in record["comparison"]["seeds"]}
 
 
 def difference(record: Record, way: str, other: str, at: str) -> Interval:
@@ -154,8 +179,10 @@ class _Work:
     def __init__(self, found: Comparison, target: Path, report: Report) -> None:
         self.found, self.target, self.report = found, target, report
         whole = data.load(found["dataset"])
+        if found["images"] > len(whole.train):
+            raise ValueError(f"{found['name']}: there are {len(whole.train):,} training images: lower images")
         self.images = replace(whole, train=whole.train.subset(found["images"]))
-        text = json.dumps({**found, "seeds": None}, sort_keys=True)
+        text = json.dumps(_protocol(found), sort_keys=True)
         self.cache = files.cache_folder() / f"comparison-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
         self.cache.mkdir(parents=True, exist_ok=True)
         self.record()
@@ -165,7 +192,7 @@ class _Work:
         if not self.target.exists():
             return {"comparison": self.found, "tuned": [], "runs": []}
         record = json.loads(self.target.read_text())
-        if {**record["comparison"], "seeds": None} != {**self.found, "seeds": None}:
+        if not _goes_on(record, self.found):
             raise ValueError(
                 f"the record {self.target.name} was made by another comparison: rename this one, or delete it"
             )
@@ -192,13 +219,10 @@ class _Work:
         """The way's number that was best on validation images, tried out where that is not recorded."""
         tried = self._tried(way, at)
         while (value := _next(WAYS[way], tried)) is not None:
-            network, seconds = self._pruned(self.found["tuning_seed"], way, at, value)
+            network, origin = self._pruned(self.found["tuning_seed"], way, at, value)
             accuracy = round(evaluate(network, self.images.val).accuracy, 4)
             with self._changed() as record:
-                record["tuned"].append({
-                    "way": way, "at": at, "value": value, "val": accuracy, "seconds": seconds,
-                    "commit": records.provenance()["commit"],
-                })  # fmt: skip
+                record["tuned"].append({"way": way, "at": at, "value": value, "val": accuracy, **origin})
             tried[value] = accuracy
             self.report(f"{way} at {at}, {WAYS[way].tuned} {value:g}: validation {accuracy:.2f}%")
         return max(tried, key=tried.get)
@@ -212,15 +236,16 @@ class _Work:
         if any((row["seed"], row["way"], row["at"]) == (seed, way, at) for row in self.record()["runs"]):
             return
         value = self._value(way, at)
-        network, seconds = self._pruned(seed, way, at, value)
-        small = network if _view(self.found) == "element" else shrink(network)
+        network, origin = self._pruned(seed, way, at, value)
+        small = network if self.found["by"] == "element" else shrink(network)
         kept = {name: int(weight.count_nonzero()) for name, weight in prunable(small).items()}
         val, test = evaluate(network, self.images.val), evaluate(network, self.images.test)
         with self._changed() as record:
             record["runs"].append({
                 "seed": seed, "way": way, "at": at, "value": value, "kept": kept,
-                "val": round(val.accuracy, 4), "test": round(test.accuracy, 4), "seconds": seconds,
-                "test_correct": records.pack_bits(test.correct), "provenance": records.provenance(),
+                "val": round(val.accuracy, 4), "test": round(test.accuracy, 4),
+                "seconds": origin["seconds"], "test_correct": records.pack_bits(test.correct),
+                "provenance": {**records.provenance(), "commit": origin["commit"]},
             })  # fmt: skip
         self.report(f"{way} at {at}, seed {seed}: test {test.accuracy:.2f}%, {sum(kept.values()):,} weights")
 
@@ -229,18 +254,26 @@ class _Work:
         with FileLock(self.cache / f"tune-{way}-{at}.lock"):  # another process may still be at it
             return self.tuned(way, at)
 
-    def _pruned(self, seed: int, way: str, at: str, value: float) -> tuple[nn.Module, float]:
-        """The network a way makes, and its seconds; that of ADMM is kept for the way with its mask."""
-        file = self.cache / f"{way}-{at}-{value:g}-seed{seed}.safetensors"
+    def _pruned(self, seed: int, way: str, at: str, value: float) -> tuple[nn.Module, dict[str, Any]]:
+        """The network a way makes, its seconds, and the commit that made it; that of ADMM is kept for the way
+        with its mask.
+        """
+        keep = json.dumps(self.found["budgets"][at], sort_keys=True)
+        of = hashlib.sha256(keep.encode()).hexdigest()[:16]
+        file = self.cache / f"{way}-{of}-{value:g}-seed{seed}.safetensors"
         if way == "admm" and file.exists():
-            network, origin = stage_files.kept(file, self.found["model"])
-            return network, origin["seconds"]
+            return stage_files.kept(file, self.found["model"])
+        task = self._task(seed, at)
+        if way == "fresh":
+            task.by_admm()  # is kept, so that its time does not count below
         started = perf_counter()
-        network = WAYS[way].prune(self._task(seed, at), value)
-        seconds = round(perf_counter() - started, 1)
+        network = WAYS[way].prune(task, value)
+        origin = {
+            "seconds": round(perf_counter() - started, 1), "commit": records.provenance()["commit"],
+        }  # fmt: skip
         if way == "admm":
-            stage_files.keep(network, file, {"seconds": seconds})
-        return network, seconds
+            stage_files.keep(network, file, origin)
+        return network, origin
 
     def _task(self, seed: int, at: str) -> Task:
         found = self.found
@@ -251,7 +284,7 @@ class _Work:
             found["model"], runner.go_on([], stage)[0].network, self.images, found["budgets"][at], seed,
             found["dense"]["epochs"], tuple(found["phases"]), found["rate"], found["lr"], found["batch_size"],
             found["precision"], found["shift_pixels"],
-            lambda: self._pruned(seed, "admm", at, self._value("admm", at))[0], _view(found),
+            lambda: self._pruned(seed, "admm", at, self._value("admm", at))[0], found["by"],
         )  # fmt: skip
 
 
@@ -260,7 +293,7 @@ def _next(way: Way, tried: dict[float, float]) -> float | None:
     if left := [value for value in way.values if value not in tried]:
         return left[0]
     best, values = max(tried, key=tried.get), sorted(tried)
-    if way.closed or len(values) == len(way.values) + EXTENSIONS or best not in (values[0], values[-1]):
+    if len(values) == len(way.values) + EXTENSIONS or best not in (values[0], values[-1]):
         return None
     factor = values[-1] / values[-2] if best == values[-1] else values[0] / values[1]
     return float(f"{best * factor:.2g}")

@@ -1,15 +1,14 @@
 r"""Ways of pruning one dense network to given budgets, each with one number of its own to tune.
 
 A way gets a `Task`: the same dense network, images, budgets and epochs for all of them. `phases` are the
-epochs during which it picks the weights, and those after, when its mask is held and the rest retrains; a way
-that picks all at once retrains in both. What retrains goes by one cycle, at `Task.lr` where the rate is not
-what is tuned.
+epochs during which it picks the weights, at a constant rate, and those after, when its mask is held and the
+rest retrains by one cycle, at `Task.lr`. A way that picks all at once retrains by one cycle in both. The
+number is that rate, of the first phase or of both, or else a strength: rho, of a penalty, at `Task.rate`.
 """
 
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from torch.nn.utils import prune
 
 from . import models
 from .admm import ADMM
+from .allocation import in_steps
 from .constraints import Sparse
 from .data import Data, Shifts
 from .faulty_penalties import KeptGraph, NotRescaled, UnsquaredNorm
@@ -75,7 +75,6 @@ class Way:
     tuned: str
     values: tuple[float, ...]
     prune: Callable[[Task, float], nn.Module]
-    closed: bool = False  # whether nothing lies beyond these values
     only: str | None = None  # the view it prunes by, where it knows one alone
 
 
@@ -157,20 +156,19 @@ def _fresh(task: Task, lr: float) -> nn.Module:
     return bake(model)
 
 
-def _torch_prune(task: Task, rounds: float) -> nn.Module:
-    """torch.nn.utils.prune in rounds, each keeping the same share of what the last one left."""
+def _torch_prune(task: Task, lr: float) -> nn.Module:
+    """torch.nn.utils.prune before every epoch, each time to the same share of what was left."""
     model, (first, last) = copy.deepcopy(task.dense), task.phases
     model.to(memory_format=torch.contiguous_format)  # torch's own masks do not take channels_last
     owners = {name: resolve(model, name) for name in task.keep}
-    counts = {name: getattr(*owner).numel() for name, owner in owners.items()}
-    ends = [round(first * part / rounds) for part in range(int(rounds) + 1)]
-    for number, (begin, end) in enumerate(pairwise(ends), 1):
+    left = {name: getattr(*owner).numel() for name, owner in owners.items()}
+    adam = None
+    for epoch, sets in enumerate(in_steps(model, task.sets(), first)):
         for name, owner in owners.items():
-            total, keep = counts[name], task.keep[name]
-            wanted = round(total * (keep / total) ** (number / rounds))
-            left = total if number == 1 else round(total * (keep / total) ** ((number - 1) / rounds))
-            prune.l1_unstructured(*owner, amount=left - wanted)
-        task.train(model, end - begin, begin, lr=task.rate, schedule="constant")
+            prune.l1_unstructured(*owner, amount=left[name] - sets[name].keep)
+            left[name] = sets[name].keep
+        adam = adam or torch.optim.Adam(model.parameters(), lr=lr)  # of the tensors that are masked
+        task.train(model, 1, epoch, optimizer=adam, schedule="constant")
     task.train(model, last, first)
     for owner in owners.values():
         prune.remove(*owner)
@@ -195,7 +193,6 @@ def _torchao(task: Task, lr: float) -> nn.Module:
             "k": 1,
             "min_sparsity": 1 - (task.keep[name] + 0.5) / weight.numel(),  # it rounds the zeros up
             "min_sparsity_schedule": True,
-            "prox_freq": max(1, steps // 10),
         }
         for name, weight in weights.items()
     ]
@@ -221,14 +218,13 @@ class _Through(torch.optim.Optimizer):
         self._step()
 
 
-def _torch_pruning(task: Task, rounds: float) -> nn.Module:
-    """torch-pruning's groups of the smallest norms, in rounds, by its own linear schedule."""
+def _torch_pruning(task: Task, lr: float) -> nn.Module:
+    """torch-pruning's groups of the smallest norms before every epoch, by its own linear schedule."""
     model, (first, last) = copy.deepcopy(task.dense), task.phases
-    pruner = _pruner("BasePruner", model, task, iterative_steps=int(rounds))
-    ends = [round(first * part / rounds) for part in range(int(rounds) + 1)]
-    for begin, end in pairwise(ends):
+    pruner = _pruner("BasePruner", model, task, iterative_steps=first)
+    for epoch in range(first):
         pruner.step()
-        task.train(model, end - begin, begin, lr=task.rate, schedule="constant")
+        task.train(model, 1, epoch, lr=lr, schedule="constant")
     task.train(model, last, first)
     return model
 
@@ -263,15 +259,14 @@ def _pruner(kind: str, model: nn.Module, task: Task, **settings: Any) -> Any:
 
 
 RATES = (5e-4, 1e-3, 2e-3, 4e-3)
-ROUNDS = (1, 2, 5, 10)
 RHOS = (1e-4, 3e-4, 1e-3, 3e-3)
 
 WAYS = {
     "magnitude": Way("largest weights, at once", "rate", RATES, _at_once(_largest)),
-    "torch-prune": Way("torch.nn.utils.prune, in rounds", "rounds", ROUNDS, _torch_prune, True, "element"),
+    "torch-prune": Way("torch.nn.utils.prune, each epoch", "rate", RATES, _torch_prune, only="element"),
     "gradual": Way("gradual magnitude, cubic", "rate", RATES, _picked(_gradual)),
     "torchao": Way("torchao prototype.pat", "rate", RATES, _torchao, only="element"),
-    "hard-thresholding": Way("iterative hard thresholding", "rate", RATES, _picked(_thresholding)),
+    "hard-thresholding": Way("hard thresholding, each epoch", "rate", RATES, _picked(_thresholding)),
     "admm": Way("ADMM", "rho", RHOS, _split(ADMM, GROWTH)),
     "admm-rate": Way("ADMM, its rate tuned", "rate", RATES, _picked(_admm)),
     "no-dual": Way("ADMM with U = 0", "rho", RHOS, _split(QuadraticPenalty, GROWTH)),
@@ -281,6 +276,6 @@ WAYS = {
     "unsquared": Way("norm not squared", "rho", (3e-4, 3e-3, 3e-2, 3e-1), _split(UnsquaredNorm)),
     "kept-graph": Way("U kept with its graph", "rho", RHOS, _split(KeptGraph)),
     "not-rescaled": Way("U not rescaled as rho grows", "rho", RHOS, _split(NotRescaled, GROWTH)),
-    "torch-pruning": Way("torch-pruning, in rounds", "rounds", ROUNDS, _torch_pruning, True, "filter"),
+    "torch-pruning": Way("torch-pruning, each epoch", "rate", RATES, _torch_pruning, only="filter"),
     "group-norms": Way("torch-pruning, group norms", "strength", RHOS, _group_norms, only="filter"),
 }
