@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from .constraints import Constraint
 from .layers import Layers, distance
-from .pairs import Key, Pair, paired
+from .pairs import Key, Pair, check_together, holder, paired
 from .schedules import Schedule, balancing, check_rho
 
 
@@ -37,7 +37,8 @@ class ADMM:
     `constraints` maps a layer's name, or a tuple of names (one budget over them), to a set or a list of
     sets (one (Z, U) pair each). `rho` > 0 is a number or a dict by the same keys. `schedule(t)` gives the
     factor on rho after update t (see `geometric`); `balance=mu` moves each rho by residual balancing
-    instead. A layer already held by a mask stays inside it (masked ADMM).
+    instead. A layer already held by a mask stays inside it (masked ADMM). Of sets that say which values
+    there are a layer has one at most, beside budgets; over several layers its values do not train later.
 
     Raises ValueError for no constraint, an unknown layer (with the nearest name) or one held by more than a
     mask, a set that does not fit its layer, a rho that is not positive, `balance` <= 1 or beside `schedule`,
@@ -76,6 +77,7 @@ class ADMM:
             for key, sets in constraints.items()
             for each in (sets if isinstance(sets, (list, tuple)) and sets else [sets])
         ]
+        check_together(self._pairs, self._layers)
         self._start()
 
     @torch.no_grad()
@@ -145,15 +147,20 @@ class ADMM:
         has no gradient yet, and after `finalize`.
         """
         self._still_open()
-        weights = self._layers.parameters()
-        for name, weight in zip(self._layers.names, weights, strict=True):
-            if weight.grad is None:
-                raise RuntimeError(f"{name} has no gradient: call loss.backward() first")
+        weights = self._with_gradients()
         for rho in set(self._rho):  # one fused call per distinct rho, not per layer
             chosen = [i for i, each in enumerate(self._rho) if each == rho]
             grads = [weights[i].grad for i in chosen]
             torch._foreach_add_(grads, [weights[i] for i in chosen], alpha=rho)
             torch._foreach_add_(grads, [self._pull[i] for i in chosen])
+
+    def _with_gradients(self) -> list[nn.Parameter]:
+        weights = self._layers.parameters()
+        for name, weight in zip(self._layers.names, weights, strict=True):
+            if weight.grad is None:
+                remedy = "call loss.backward() first" if weight.requires_grad else "it is frozen, unfreeze it"
+                raise RuntimeError(f"{name} has no gradient: {remedy}")
+        return weights
 
     def penalty(self) -> Tensor:
         """The penalty itself, sum_i rho_i / 2 ||W_i - Z_i + U_i||^2, as a scalar with a graph."""
@@ -211,11 +218,15 @@ class ADMM:
         """All that moves while ADMM runs, for a checkpoint: Z, U, rho and what was measured."""
         pairs = [(pair.Z, pair.U, pair.rho, pair.base) for pair in self._pairs]
         history = [{key: tuple(each) for key, each in residuals.items()} for residuals in self.history]
-        return {"iteration": self.iteration, "pairs": pairs, "history": history}
+        return {"iteration": self.iteration, "sets": self._sets(), "pairs": pairs, "history": history}
+
+    def _sets(self) -> list[str]:
+        return [f"{pair.key}: {pair.constraint!r}" for pair in self._pairs]
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict()` of an ADMM over the same sets; ValueError for another one's."""
-        if [pair.Z.shape for pair in self._pairs] != [Z.shape for Z, *_ in state["pairs"]]:
+        same = self._sets() == state.get("sets", self._sets())
+        if not same or [pair.Z.shape for pair in self._pairs] != [Z.shape for Z, *_ in state["pairs"]]:
             raise ValueError("the state is of an ADMM over other layers or sets: make this one as that was")
         for pair, (Z, U, rho, base) in zip(self._pairs, state["pairs"], strict=True):
             pair.Z, pair.U, pair.rho, pair.base = Z.to(pair.Z), U.to(pair.U), rho, base
@@ -275,7 +286,6 @@ class ADMM:
         or projecting onto several sets in turn leaves one of them.
         """
         self._still_open()
-        sets = {i: pair.constraint for pair in self._pairs for i in pair.layers}
         for i, value in enumerate(self._projected()):
-            self._layers.hold(i, value, sets[i].hold(value))
+            self._layers.hold(i, value, holder([pair for pair in self._pairs if i in pair.layers], value))
         self._finished = True

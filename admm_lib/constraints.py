@@ -141,7 +141,9 @@ class OneOf:
         """Fits every layer."""
 
     def project(self, weight: Tensor) -> Tensor:
-        """Each weight's nearest level; see `projections.nearest_level`."""
+        """Each weight's nearest level; see `projections.nearest_level`. ValueError for NaN."""
+        if bool(weight.isnan().any()):
+            raise ValueError("a weight that is NaN has no nearest level")
         return projections.nearest_level(weight, torch.tensor(self.levels, dtype=torch.float64))
 
     def hold(self, weight: Tensor) -> nn.Module:

@@ -21,11 +21,21 @@ class UnsquaredNorm(ADMM):
     def add_penalty_gradient(self) -> None:
         """Add rho D / ||D||."""
         self._still_open()
+        self._with_gradients()
         for pair in self._pairs:
             D = self._layers.join(pair.layers) - pair.Z + pair.U
             D *= pair.rho / max(D.norm().item(), torch.finfo(D.dtype).tiny)
             for i, piece in zip(pair.layers, self._layers.split(pair.layers, D), strict=True):
                 self._layers.parameter(i).grad += piece
+
+    def penalty(self) -> torch.Tensor:
+        """sum_i rho_i ||D_i||, with a graph."""
+        total = torch.zeros(())
+        for pair in self._pairs:
+            W = torch.cat([self._layers.parameter(i).reshape(-1) for i in pair.layers])
+            target = (pair.Z - pair.U).reshape(-1)
+            total = total.to(target) + pair.rho * (W - target).norm()
+        return total
 
 
 class KeptGraph(ADMM):
@@ -39,6 +49,10 @@ class KeptGraph(ADMM):
         """Add (1 + k) rho (W - Z + U)."""
         for _ in range(1 + self.iteration):
             super().add_penalty_gradient()
+
+    def penalty(self) -> torch.Tensor:
+        """(1 + k) times ADMM's."""
+        return (1 + self.iteration) * super().penalty()
 
 
 class NotRescaled(ADMM):

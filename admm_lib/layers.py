@@ -38,7 +38,7 @@ class Layers:
             if self.parameter(i) is weight:
                 return i
         self.names.append(name)
-        self._owners.append([each for each in tensors(self.model).values() if original(*each) is weight])
+        self._owners.append(sharing(self.model, name))
         return len(self) - 1
 
     def parameter(self, i: int) -> nn.Parameter:
@@ -102,6 +102,12 @@ class Layers:
         """Whether every one of the layers belongs to `model`."""
         parts = {id(module) for module in model.modules()}
         return all(id(owners[0][0]) in parts for owners in self._owners)
+
+
+def sharing(model: nn.Module, name: str) -> list[tuple[nn.Module, str]]:
+    """The modules, and their names for it, that have the weight `name`: several where it is tied."""
+    weight = original(*resolve(model, name))
+    return [each for each in tensors(model).values() if original(*each) is weight]
 
 
 def distance(one: Tensor, other: Tensor) -> float:

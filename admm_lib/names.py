@@ -21,7 +21,8 @@ def resolve(model: nn.Module, name: str) -> tuple[nn.Module, str]:
 
 
 def weight_names(model: nn.Module) -> list[str]:
-    """Names of all parameters as in the plain network, parametrized or not, in the model's order.
+    """Names of all parameters as in the plain network, parametrized or not, module by module in the model's
+    order; what a constraint holds comes after its module's other tensors.
 
     >>> al.names.weight_names(nn.Sequential(nn.Linear(4, 3), nn.ReLU()))
     ['0.weight', '0.bias']

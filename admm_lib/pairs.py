@@ -4,11 +4,12 @@ from dataclasses import dataclass, field
 from numbers import Real
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from . import groups
-from .constraints import Constraint, LowRank
+from .constraints import Constraint, LowRank, Sparse
 from .layers import Layers
+from .parametrizations import Constant
 
 Key = str | tuple[str, ...]
 
@@ -44,3 +45,26 @@ def paired(layers: Layers, key: Key, constraint: Constraint, rho: float | None) 
     if not isinstance(rho, Real) or not 0 < rho < float("inf"):
         raise ValueError(f"{key}: rho must be a positive number, but is {rho!r}")
     return Pair(key, constraint, chosen, float(rho), float(rho))
+
+
+def check_together(pairs: list[Pair], layers: Layers) -> None:
+    """Raise ValueError where the sets of one layer cannot all be held later: two that say what its values
+    are, or a low rank beside anything else.
+    """
+    for i, name in enumerate(layers.names):
+        mine = [pair.constraint for pair in pairs if i in pair.layers]
+        of_values = [each for each in mine if not isinstance(each, Sparse)]
+        if len(of_values) > 1 or (len(mine) > 1 and any(isinstance(each, LowRank) for each in mine)):
+            said = ", ".join(map(repr, mine))
+            raise ValueError(f"{name}: {said}: beside one set of values, only budgets can be held; drop one")
+
+
+def holder(mine: list[Pair], value: Tensor) -> nn.Module:
+    """What keeps a layer in all its sets: the set of values where there is one, which keeps zeros as well.
+
+    Of values that several layers share a layer's part would train away from the others', so these stay.
+    """
+    pair = next((pair for pair in mine if not isinstance(pair.constraint, Sparse)), mine[0])
+    if isinstance(pair.constraint, Sparse) or len(pair.layers) == 1:
+        return pair.constraint.hold(value)
+    return Constant(value)

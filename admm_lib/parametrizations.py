@@ -28,7 +28,7 @@ class Mask(nn.Module):
         self.register_buffer("mask", mask.detach().bool().clone())
 
     def forward(self, original: Tensor) -> Tensor:
-        """The weight, of the shape of the mask."""
+        """The weight; the mask may be spread over it, as one of whole filters is."""
         return torch.where(self.mask, original, 0)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
@@ -190,7 +190,7 @@ class StraightThrough(nn.Module):
         return nearest[self.mask].unique() if bool(self.mask.any()) else nearest.new_zeros(1)
 
     def forward(self, original: Tensor) -> Tensor:
-        """The projected weight, whose gradient is the free one's; counts a step in training."""
+        """The projected weight, whose gradient is the free one's; each reading in training counts a step."""
         free = original.detach()
         if self.training and torch.is_grad_enabled():
             self.steps += 1
@@ -213,9 +213,12 @@ class StraightThrough(nn.Module):
 
 
 def original(module: nn.Module, tensor_name: str) -> nn.Parameter:
-    """The parameter that the optimizer sees: `module.weight`, or what stands behind its constraint."""
+    """The parameter that the optimizer sees: `module.weight`, or what stands behind its constraint; behind
+    one of torch's own that has several, the module that holds them.
+    """
     if parametrize.is_parametrized(module, tensor_name):
-        return module.parametrizations[tensor_name].original
+        behind = module.parametrizations[tensor_name]
+        return getattr(behind, "original", behind)
     return getattr(module, tensor_name)
 
 
@@ -283,8 +286,7 @@ def bake(model: nn.Module) -> nn.Module:
     shared: dict[int, list[tuple[nn.Module, str]]] = {}  # by what trains behind a tensor: who has it
     for module in model.modules():
         for tensor_name in list(getattr(module, "parametrizations", ())):
-            behind = module.parametrizations[tensor_name]  # torch's own may have several originals
-            shared.setdefault(id(getattr(behind, "original", behind)), []).append((module, tensor_name))
+            shared.setdefault(id(original(module, tensor_name)), []).append((module, tensor_name))
     for (first, first_name), *others in shared.values():
         for module, tensor_name in others:  # releasing one changes what is behind it
             behind = original(module, tensor_name)

@@ -73,8 +73,8 @@ def nearest_level(weight: Tensor, levels: Tensor) -> Tensor:
     r"""Each entry replaced by its nearest level: argmin_Z ||Z - W||^2 subject to Z_i in {levels}.
 
     `levels` is a vector of at least one value in any order, finite also in the weight's dtype; a weight
-    halfway between two levels takes the lower one. O(n log k). Raises ValueError for levels that are not
-    so. Source: the quantization sets of 1811.01907, Section 3.
+    halfway between two levels takes the lower one; NaN, which callers refuse, the highest. O(n log k).
+    Raises ValueError for levels that are not so. Source: the quantization sets of 1811.01907, Section 3.
 
     >>> al.projections.nearest_level(torch.tensor([0.4, 0.5, 9]), torch.tensor([0.0, 1])).tolist()
     [0.0, 0.0, 1.0]

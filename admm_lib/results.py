@@ -41,12 +41,12 @@ def _read(names: Sequence[str] | None) -> list[dict[str, Any]]:
 def _row(record: dict[str, Any], known: Sequence[Claim]) -> tuple[str, ...]:
     runs = record["runs"]
     dense = records.interval([run["dense_test_accuracy"] for run in runs])
-    nonzero, weights = max(run["nonzero_weights"] for run in runs), runs[0]["weights"]
+    weights, ratio = runs[0]["weights"], _ratio(record)
     mean_bytes = sum(run["file_bytes"] for run in runs) / len(runs)
     width = max(run["ladder_bits"]["values"] / run["nonzero_weights"] for run in runs)
     return (
         record["name"],
-        f"{weights:,} / {nonzero:,} = {weights / nonzero:.1f}x",
+        f"{weights:,} / {weights / ratio:,.0f} = {ratio:.1f}x",
         f"{width:.3g}",
         f"{record['recipe']['shift_pixels']} px" if record["recipe"]["shift_pixels"] else "none",
         str(len(runs)),
@@ -75,14 +75,22 @@ def _claim(claim: Claim | None) -> str:
 
 
 def table(names: Sequence[str] | None = None) -> str:
-    """The results as Markdown, a table of aligned columns per track, for terminals and for the README."""
+    """The results as Markdown, a table of aligned columns per track, for terminals and for the README; the
+    fewer weights are left, the lower the row.
+    """
 
     def drawn(found: list[dict[str, Any]]) -> str:
         grid = [HEAD, *rows([record["name"] for record in found])]
         widths = [max(len(line[column]) for line in grid) for column in range(len(HEAD))]
         return _markdown([[cell.ljust(w) for cell, w in zip(line, widths, strict=True)] for line in grid])
 
-    return _by_track(_read(names), lambda record: record["track"], drawn)
+    found = sorted(_read(names), key=_ratio)
+    return _by_track(found, lambda record: record["track"], drawn)
+
+
+def _ratio(record: dict[str, Any]) -> float:
+    """Weights over nonzero ones, of the run that has most of these."""
+    return record["runs"][0]["weights"] / max(run["nonzero_weights"] for run in record["runs"])
 
 
 def leaderboard(found: Iterable[Claim], ours: Sequence[dict[str, Any]]) -> str:

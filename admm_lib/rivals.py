@@ -13,9 +13,9 @@ from torch.nn.utils.parametrize import is_parametrized
 from .admm import ADMM, Residuals
 from .constraints import Constraint, LowRank, Sparse
 from .intersection import Both
-from .names import resolve
+from .layers import sharing
 from .pairs import Key
-from .parametrizations import Mask, Partly, StraightThrough, hold
+from .parametrizations import Mask, Partly, StraightThrough, hold_tied
 from .projections import nearest_level
 from .quantization import Levels
 
@@ -42,7 +42,8 @@ def freeze_nearest(model: nn.Module, sets: Mapping[str, Constraint], share: floa
     """
     if not 0 < share <= 1:
         raise ValueError(f"share is a fraction, above 0 and at most 1, but is {share}")
-    for (module, tensor_name), each in _owned(model, sets):
+    for owners, each in _owned(model, sets):
+        module, tensor_name = owners[0]
         weight = getattr(module, tensor_name).detach()
         held = module.parametrizations[tensor_name][0] if is_parametrized(module, tensor_name) else None
         if not isinstance(held, _Snapped):
@@ -52,7 +53,7 @@ def freeze_nearest(model: nn.Module, sets: Mapping[str, Constraint], share: floa
             continue  # nothing is left of the layer
         nearest = torch.where(weight == 0, weight, nearest_level(weight, held.levels))
         frozen = held.frozen | _nearest_share((weight - nearest).abs(), nearest, held.frozen, share)
-        hold(module, tensor_name, weight, _Snapped(frozen, torch.where(frozen, nearest, 0), held.levels))
+        hold_tied(owners, weight, _Snapped(frozen, torch.where(frozen, nearest, 0), held.levels))
 
 
 class HardThresholding(ADMM):
@@ -72,6 +73,10 @@ class HardThresholding(ADMM):
     def add_penalty_gradient(self) -> None:
         """Nothing: the weights are free between updates."""
         self._still_open()
+
+    def penalty(self) -> Tensor:
+        """Zero."""
+        return super().penalty() * 0
 
     @torch.no_grad()
     def update(self) -> dict[Key, Residuals]:
@@ -194,16 +199,18 @@ def straight_through(model: nn.Module, sets: Mapping[str, Constraint], every: in
     """
     if every < 1:
         raise ValueError(f"levels are looked for every 1 or more steps, not every {every}")
-    for owner, each in _owned(model, sets):
-        weight = getattr(*owner).detach().clone()
+    for owners, each in _owned(model, sets):
+        weight = getattr(*owners[0]).detach().clone()
         held = each.given(weight.dtype) if isinstance(each, Levels) and each.step is not None else None
-        hold(*owner, weight, StraightThrough(weight, each.project, every, held))
+        hold_tied(owners, weight, StraightThrough(weight, each.project, every, held))
 
 
 def _owned(
     model: nn.Module, sets: Mapping[str, Constraint]
-) -> list[tuple[tuple[nn.Module, str], Constraint]]:
-    """Each set with the module and the tensor's name that it is for; all are checked first."""
+) -> list[tuple[list[tuple[nn.Module, str]], Constraint]]:
+    """Each set with the modules and names of the tensor that it is for, several where it is tied; all are
+    checked first.
+    """
     for name, each in sets.items():
         if isinstance(each, LowRank):
             raise ValueError(f"{name}: {each!r} has no levels to freeze or to pass through")
@@ -211,4 +218,4 @@ def _owned(
             raise ValueError(f"{name}: {each!r} prunes: prune first, then give its set of few values")
         if getattr(each, "per", "layer") == "channel":
             raise ValueError(f'{name}: here one set of levels is for the whole layer, not per="channel"')
-    return [(resolve(model, name), each) for name, each in sets.items()]
+    return [(sharing(model, name), each) for name, each in sets.items()]

@@ -36,5 +36,5 @@ def balancing(primal: float, dual: float, mu: float) -> float:
 def check_rho(rho: float) -> float:
     """`rho` as a plain float; raises ValueError where a schedule or balancing left the positive numbers."""
     if not 0 < rho < float("inf"):
-        raise ValueError(f"rho must be a positive number, but would become {rho!r}: look at its schedule")
+        raise ValueError(f"rho must be a positive number, but would become {rho!r}: see what sets it")
     return float(rho)

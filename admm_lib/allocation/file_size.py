@@ -51,7 +51,10 @@ class Plan:
         rows = [f"{'layer':<24}{'keep':>12}{'bits':>6}"]
         names = [*self.sparse, *(name for name in self.few if name not in self.sparse)]
         for name in names:
-            keep = f"{self.sparse[name].keep:,}" if name in self.sparse else "all"
+            budget = self.sparse.get(name)
+            keep = "all"
+            if budget is not None:
+                keep = f"{budget.keep:,}" if budget.ratio is None else f"1 in {budget.ratio:g}"
             bits = self.few[name].bits if name in self.few else ""
             rows.append(f"{name if isinstance(name, str) else 'all layers together':<24}{keep:>12}{bits:>6}")
         return "\n".join([*rows, f"expected: a file of {self.file_bytes:,} bytes"])
@@ -174,7 +177,7 @@ def project(model: nn.Module, sparse: Mapping[Key, Sparse], few: Mapping[str, Co
     for key, each in sparse.items():
         mine = [tensors[name] for name in ([key] if isinstance(key, str) else key)]
         joined = mine[0] if len(mine) == 1 else torch.cat([tensor.reshape(-1) for tensor in mine])
-        chosen = each.chosen(joined).reshape(-1).split([tensor.numel() for tensor in mine])
+        chosen = each.chosen(joined).expand_as(joined).reshape(-1).split([tensor.numel() for tensor in mine])
         for tensor, mask in zip(mine, chosen, strict=True):
             tensor.masked_fill_(~mask.reshape(tensor.shape), 0)
     for name, each in few.items():
@@ -247,8 +250,10 @@ def _closest(at: Callable[[float], Plan | None], budget: int, model: nn.Module) 
                     break
         x = following if tried < GUESSES and low < following < high else (low + high) / 2
     if best is None:
+        least = least or at(1.0)  # any higher ratio leaves a layer without a weight
+    if best is None and least.file_bytes > budget:
         kept = sum(each.keep for each in least.sparse.values())
         raise ValueError(
             f"a budget of {budget:,} bytes is too small: {kept:,} weights make {least.file_bytes:,} already"
         )
-    return best
+    return best or least

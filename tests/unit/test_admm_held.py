@@ -259,6 +259,74 @@ def test_a_bad_schedule_stops_the_update_and_changes_nothing():
     torch.testing.assert_close(state(admm), before, rtol=0, atol=0)
 
 
+def trained(model, names):
+    """Distinct nonzero values of each weight after some steps of training."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+    for seed in range(5):
+        optimizer.zero_grad()
+        x = torch.randn(8, 20, generator=torch.Generator().manual_seed(seed))
+        model(x).square().mean().backward()
+        optimizer.step()
+    return {name: len(model.get_submodule(name).weight.detach().unique()) for name in names}
+
+
+@pytest.mark.parametrize("values", [al.Clusters(bits=2), al.Levels(bits=2), al.Binary(), al.Ternary()])
+@pytest.mark.parametrize("first", [0, 1])
+def test_budget_and_values_both_hold_while_it_trains_on_whichever_comes_first(values, first):
+    model = nn.Sequential(OrderedDict(fc1=nn.Linear(20, 10), fc2=nn.Linear(10, 4)))
+    sets = [al.Sparse(keep=20), values]
+    admm = al.ADMM(model, {"fc1.weight": sets[::-1] if first else sets})
+    admm.finalize()
+    counted = trained(model, ["fc1"])["fc1"]
+    assert int(model.fc1.weight.count_nonzero()) <= 20
+    assert counted <= 1 + (4 if values.__class__.__name__ in ("Clusters", "Levels") else 2)
+
+
+def test_a_budget_over_layers_leaves_the_values_of_one():
+    model = nn.Sequential(OrderedDict(fc1=nn.Linear(20, 10), fc2=nn.Linear(10, 4)))
+    both = ("fc1.weight", "fc2.weight")
+    al.ADMM(model, {"fc1.weight": al.Clusters(bits=1), both: al.Sparse(keep=30)}).finalize()
+    assert trained(model, ["fc1"])["fc1"] <= 3
+    assert sum(int(model.get_submodule(name).weight.count_nonzero()) for name in ("fc1", "fc2")) == 30
+
+
+@pytest.mark.parametrize("values", [al.Clusters(bits=1), al.Binary(), al.Ternary()])
+def test_values_over_several_layers_stay_the_same_in_all(values):
+    model = nn.Sequential(OrderedDict(fc1=nn.Linear(20, 10), fc2=nn.Linear(10, 4)))
+    al.ADMM(model, {("fc1.weight", "fc2.weight"): values}).finalize()
+    before = model.fc1.bias.detach().clone()
+    trained(model, [])
+    found = torch.cat([layer.weight.detach().reshape(-1) for layer in model]).unique()
+    assert len(found[found != 0]) == 2
+    assert not model.fc1.bias.equal(before)  # what has no set trains
+
+
+@pytest.mark.parametrize(
+    "sets",
+    [
+        [al.Levels(bits=2), al.Clusters(bits=2)], [al.LowRank(1), al.Sparse(keep=9)],
+        [al.LowRank(1), al.Binary()],
+    ],
+)
+def test_sets_that_cannot_be_held_together_are_refused(sets):
+    with pytest.raises(ValueError, match=r"^fc1\.weight: .*only budgets can be held; drop one"):
+        al.ADMM(network(), {"fc1.weight": sets})
+
+
+def test_the_state_of_an_admm_over_other_sets_is_refused():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    state = al.ADMM(model, {"0.weight": al.Sparse(keep=5)}, rho=0.7).state_dict()
+    others = {"0.weight": al.Levels(bits=1)}, {"0.weight": al.Sparse(keep=6)}, {"1.weight": al.Sparse(keep=5)}
+    for other in others:
+        admm = al.ADMM(model, other)
+        with pytest.raises(ValueError, match="an ADMM over other layers or sets"):
+            admm.load_state_dict(state)
+        assert admm.rho == dict.fromkeys(other, 1e-3)
+    again = al.ADMM(model, {"0.weight": al.Sparse(keep=5)})
+    again.load_state_dict(state)
+    assert again.rho == {"0.weight": 0.7}
+
+
 def test_sets_that_undo_each_other_are_refused_and_others_hold():
     model = network()
     levels = al.OneOf((-0.1, 0.0, 0.1))

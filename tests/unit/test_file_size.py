@@ -231,6 +231,32 @@ HAND = {
 }
 
 
+def thin():
+    """Layers that no ratio above 1 divides by magnitude: that in between has one weight, next to zero."""
+    model = nn.Sequential(nn.Linear(100, 1), nn.Linear(1, 1), nn.Linear(1, 100))
+    model[1].weight.data.fill_(1e-9)
+    return model
+
+
+def test_a_budget_that_no_ratio_meets_is_refused_and_one_that_all_weights_meet_is_met():
+    with pytest.raises(ValueError, match=r"a budget of 20 bytes is too small: 201 weights make \d+ already"):
+        al.allocation.for_bytes(thin(), 20, rule="magnitude")
+    assert al.allocation.for_bytes(thin(), 900, rule="magnitude").file_bytes <= 900
+
+
+def test_filters_are_projected_as_well():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 2))
+    al.allocation.project(model, {"0.weight": al.Sparse(keep=2, by="filter")}, {"0.weight": al.Binary()})
+    left = model[0].weight.detach()
+    assert int(left.flatten(1).any(1).sum()) == 2
+    assert len(left.abs().unique()) == 2
+
+
+def test_a_plan_of_ratios_can_be_printed():
+    plan = al.allocation.Plan({"fc.weight": al.Sparse(ratio=3)}, {}, 12)
+    assert "1 in 3" in str(plan)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -179,12 +179,47 @@ def test_tied_layers_share_one_weight_to_the_end(kind):
     assert feasible(SETS[kind], plain["a"].weight.detach())
 
 
+@pytest.mark.parametrize("others", [[], ["1.bias"]])
+def test_a_layer_that_torch_parametrizes_itself_does_not_disturb_the_others(others):
+    model = nn.Sequential(nn.Linear(4, 3), nn.utils.parametrizations.weight_norm(nn.Linear(3, 2)))
+    assert al.suggest(model, ratio=2).keys() == {"0.weight", "1.weight"}
+    sets = {name: al.Sparse(ratio=2) for name in ["0.weight", *others]}
+    al.ADMM(model, sets).finalize()
+    assert model[0].weight.count_nonzero() == 6
+    with pytest.raises(ValueError, match="held by something other than a mask"):
+        al.ADMM(model, {"1.weight": al.Sparse(ratio=2)})
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        al.rivals.straight_through,
+        lambda model, sets: al.rivals.freeze_nearest(model, sets, share=1.0),
+        lambda model, sets: al.ADMM(model, sets).finalize(),
+    ],
+)
+def test_layers_that_share_a_weight_are_held_together_by_every_way(held):
+    model = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 6))
+    model[1].weight = model[0].weight
+    held(model, {"0.weight": al.Binary()})
+    assert model[0].weight.equal(model[1].weight)
+    assert len(model[1].weight.detach().abs().unique()) == 1
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(torch.randn(8, 6)).square().mean().backward()
+        optimizer.step()
+    assert model[0].weight.equal(model[1].weight)
+    assert len(model[1].weight.detach().abs().unique()) == 1
+    assert al.bake(model)[0].weight is model[1].weight
+
+
 def test_a_frozen_layer_says_that_it_has_no_gradient():
     model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
     model[0].weight.requires_grad_(False)
     admm = al.ADMM(model, {"0.weight": al.Sparse(ratio=2)}, rho=1e-2)
     model(torch.randn(2, 4)).sum().backward()
-    with pytest.raises(RuntimeError, match=r"0\.weight has no gradient"):
+    with pytest.raises(RuntimeError, match=r"0\.weight has no gradient: it is frozen"):
         admm.add_penalty_gradient()
     admm.update()  # and can be projected all the same
     admm.finalize()
