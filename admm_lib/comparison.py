@@ -209,7 +209,7 @@ class _Work:
     @contextmanager
     def _changed(self) -> Iterator[Record]:
         """The record, written when the block ends."""
-        with FileLock(self.cache / "record.lock"):
+        with files.locked(self.target):
             record = self.record()
             yield record
             self.target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """Files that are there as a whole or not at all, where they may wait, and what YAML files say."""
 
+import hashlib
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import yaml
+from filelock import FileLock
 
 MOST = 100_000  # values, lists and mappings of a YAML file
 
@@ -34,6 +36,15 @@ def replaced(path: Path) -> Iterator[BinaryIO]:
 def cache_folder() -> Path:
     """Where what takes long waits to be used again: $ADMM_CACHE, or the user's cache folder."""
     return Path(os.environ.get("ADMM_CACHE") or Path.home() / ".cache" / "admm_lib")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Alone, among the processes of this machine, with a file that is read, changed and written again."""
+    folder = cache_folder() / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]):
+        yield
 
 
 def read_yaml(path: Path) -> Any:

@@ -21,6 +21,7 @@ from .data import HOME
 from .recipes import Recipe, epochs
 
 FOLDER = HOME / "records"
+PLANS = ("data/studies/*.yaml", "data/comparison/*.yaml")
 MEASURED_WITH = ("torch", "torchvision", "lightning-fabric", "numpy", "constriction")
 
 
@@ -116,13 +117,24 @@ def read(name: str, folder: Path | None = None) -> dict[str, Any]:
 def add_run(
     recipe: dict[str, Any], run: dict[str, Any], checksums: dict[str, str], folder: Path | None = None
 ) -> Path:
-    """Add one finished run to its record, replacing an earlier one of the same seed; written atomically."""
+    """Add one finished run to its record, replacing an earlier one of the same seed; written atomically.
+
+    Others may be adding theirs. Raises ValueError where the record is of other data.
+    """
     path = (folder or FOLDER) / f"{recipe['name']}.json"
-    earlier = read(recipe["name"], folder)["runs"] if path.exists() else []
-    others = [each for each in earlier if each["seed"] != run["seed"]]
-    runs = sorted([*others, run], key=lambda each: each["seed"])
+    with files.locked(path):
+        earlier = read(recipe["name"], folder) if path.exists() else {"runs": []}
+        if earlier.get("data_checksums", checksums) != checksums:
+            raise ValueError(f"{path} is of other data: {earlier['data_checksums']}, not {checksums}")
+        others = [each for each in earlier["runs"] if each["seed"] != run["seed"]]
+        record = _of_runs(recipe, sorted([*others, run], key=lambda each: each["seed"]))
+        write_atomically(path, json.dumps({**record, "data_checksums": checksums}, indent=1) + "\n")
+    return path
+
+
+def _of_runs(recipe: dict[str, Any], runs: list[dict[str, Any]]) -> dict[str, Any]:
     across = interval([each["test_accuracy"] for each in runs])
-    record = {
+    return {
         "name": recipe["name"],
         "model": recipe["model"],
         "track": recipe["track"],
@@ -136,10 +148,7 @@ def add_run(
             ),
             "interval": None if len(runs) == 1 else [round(across.low, 4), round(across.high, 4)],
         },
-        "data_checksums": checksums,
     }
-    write_atomically(path, json.dumps(record, indent=1) + "\n")
-    return path
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -175,12 +184,12 @@ def provenance() -> dict[str, Any]:
 
 
 def _commit() -> str:
-    """The commit of this checkout, with -dirty when library or recipes differ from it."""
+    """The commit of this checkout, with -dirty when the library, or what is run by it, differs from it."""
     command = ["git", "-C", str(HOME.parent)]
     try:
         head = subprocess.run([*command, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
         changed = subprocess.run(
-            [*command, "status", "--porcelain", "--", "admm_lib", "data/recipes"],
+            [*command, "status", "--porcelain", "--", "admm_lib", "data/recipes", *PLANS],
             capture_output=True, text=True, check=True,
         )  # fmt: skip
     except (OSError, subprocess.CalledProcessError):
@@ -194,8 +203,10 @@ def pack_bits(correct: torch.Tensor) -> str:
 
 
 def unpack_bits(text: str, count: int) -> torch.Tensor:
-    """The boolean vector of length `count` that `pack_bits` wrote."""
+    """The boolean vector of length `count` that `pack_bits` wrote; ValueError where it wrote another one."""
     packed = np.frombuffer(_inflated(text), dtype=np.uint8)
+    if len(packed) != -(-count // 8):
+        raise ValueError(f"{8 * len(packed)} bits are packed, not {count}")
     return torch.from_numpy(np.unpackbits(packed, count=count).astype(bool))
 
 

@@ -63,7 +63,8 @@ def shrink(model: nn.Module, inputs: Tensor | tuple[Any, ...] | None = None) -> 
     That is for nn.Sequential. Any other network, with residual sums, concatenations or depthwise
     convolutions, is traced on `inputs`, a batch or a tuple of the arguments of `forward`, and run on them
     again in the end to compare both, to float tolerance. It comes back without masks, and a channel goes
-    where its whole group of coupled layers is dead; see `shrink_graph`. ValueError where it cannot be traced,
+    where its whole group of coupled layers is dead; see `shrink_graph`. What `inputs` have in common is told
+    from constants by noise that is added to them, for a second look. ValueError where it cannot be traced,
     or computes something else.
 
     >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))

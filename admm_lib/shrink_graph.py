@@ -50,22 +50,19 @@ class Channels:
 @torch.no_grad()
 def shrink_graph(model: nn.Module, inputs: Tensor | tuple[Any, ...]) -> nn.Module:
     """The same function in eval mode as a smaller network; see `shrink`, which calls this with inputs."""
-    given = inputs if isinstance(inputs, tuple) else (inputs,)
+    batches = _batches(inputs)
     small = bake(copy.deepcopy(model))
     modes = [(module, module.training) for module in small.modules()]
-    expected = _tensors(small.eval()(*given))
-    graph, groups = _traced(small, given)
-    while any([_drop_unread(each) for each in groups] + _fold_all(small, groups, given)):
+    small.eval()
+    expected = [_tensors(small(*batch)) for batch in batches]
+    graph, groups = _traced(small, batches[0])
+    while any([_drop_unread(each) for each in groups] + _fold_all(small, groups, batches)):
         pass  # each round zeroes a row or a column at least
     leaving = [(each.root, _gone(each)) for each in groups]
     for (layer, prune), gone in leaving:  # a root's own indices stay, whatever else is pruned
         if gone:
             graph.get_pruning_group(layer, prune, gone).prune()
-    if not _same(expected, small, given):
-        raise ValueError(
-            "the smaller network computes something else: torch-pruning misreads a part of it, or what would "
-            "go is returned"
-        )
+    _check_same(expected, small, batches)
     _as_before(small, model, modes)
     for module in small.modules():
         vars(module).pop("architecture", None)  # it is another network now
@@ -78,12 +75,15 @@ def clear_unread(model: nn.Module, inputs: Tensor | tuple[Any, ...]) -> nn.Modul
     """The same function, plain and of full size, with zeros for all weights that nobody reads.
 
     A file of it holds what the smaller network holds. Norms of such channels are 0 times (x - 0) / 1 + 0.
-    Raises ValueError where the network cannot be traced on `inputs`; see `shrink`.
+    Raises ValueError where the network cannot be traced on `inputs`, or would compute something else; see
+    `shrink`.
     """
-    given = inputs if isinstance(inputs, tuple) else (inputs,)
+    batches = _batches(inputs)
     cleared = bake(copy.deepcopy(model))
     modes = [(module, module.training) for module in cleared.modules()]
-    _, groups = _traced(cleared.eval(), given)
+    cleared.eval()
+    expected = [_tensors(cleared(*batch)) for batch in batches]
+    _, groups = _traced(cleared, batches[0])
     while any([_drop_unread(each) for each in groups]):
         pass  # rows that go may have been the last readers of others
     for each in groups:
@@ -92,8 +92,25 @@ def clear_unread(model: nn.Module, inputs: Tensor | tuple[Any, ...]) -> nn.Modul
             for name, value in (("weight", 0), ("bias", 0), ("running_mean", 0), ("running_var", 1)):
                 if (vector := getattr(norm, name, None)) is not None:
                     vector[gone] = value
+    _check_same(expected, cleared, batches)
     _as_before(cleared, model, modes)
     return cleared
+
+
+def _batches(inputs: Tensor | tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    """The arguments as given, and the same with noise as large as they are: what is equal in a single example
+    or in zeros is no constant yet.
+    """
+    given = inputs if isinstance(inputs, tuple) else (inputs,)
+    generator = torch.Generator().manual_seed(0)
+
+    def noisy(argument: Any) -> Any:
+        if not isinstance(argument, Tensor) or not argument.is_floating_point():
+            return argument
+        size = argument.float().std(correction=0).item() or 1.0
+        return argument + size * torch.randn(argument.shape, generator=generator).to(argument)
+
+    return [given, tuple(map(noisy, given))]
 
 
 def _traced(network: nn.Module, given: tuple[Any, ...]) -> tuple[Any, list[Channels]]:
@@ -125,20 +142,26 @@ def _tensors(outputs: Any) -> list[Tensor]:
     """All tensors in what a network returns."""
     if isinstance(outputs, Tensor):
         return [outputs]
-    parts = outputs.values() if isinstance(outputs, dict) else outputs
+    parts = outputs.values() if isinstance(outputs, dict) else outputs if outputs is not None else ()
     return [tensor for part in parts for tensor in _tensors(part)]
 
 
-def _same(expected: list[Tensor], small: nn.Module, given: tuple[Any, ...]) -> bool:
-    """Whether the smaller network runs, and returns the expected tensors to float tolerance."""
+def _check_same(expected: list[list[Tensor]], network: nn.Module, batches: list[tuple[Any, ...]]) -> None:
+    """Raise ValueError unless the network runs, and returns what is expected to float tolerance."""
     try:
-        found = _tensors(small(*given))
+        found = [_tensors(network(*batch)) for batch in batches]
     except (RuntimeError, ValueError):  # layers that no longer fit each other
-        return False
-    return all(
+        found = []
+    same = len(found) == len(expected) and all(
         a.shape == b.shape and torch.allclose(a, b, rtol=1e-3, atol=1e-5 * float(a.abs().max()))
-        for a, b in zip(expected, found, strict=True)
+        for theirs, ours in zip(expected, found, strict=True)
+        for a, b in zip(theirs, ours, strict=True)
     )
+    if not same:
+        raise ValueError(
+            "the smaller network computes something else: torch-pruning misreads a part of it, or what would "
+            "go is returned"
+        )
 
 
 def _channels(graph: Any, group: Any) -> Channels | None:
@@ -154,7 +177,8 @@ def _channels(graph: Any, group: Any) -> Channels | None:
     for item in group:
         kind, layer = item.dep.target.type, item.dep.target.module
         weighs = kind in (OPTYPE.CONV, OPTYPE.LINEAR) and getattr(layer, "groups", 1) == 1
-        if not weighs and kind not in alone:
+        transposed = isinstance(layer, nn.modules.conv._ConvTransposeNd)  # its rows are inputs
+        if transposed or (not weighs and kind not in alone):
             return None
         if weighs or kind == OPTYPE.BN:
             member = layer, _by_channel(torch.tensor(item.idxs), torch.tensor(item.root_idxs), count)
@@ -182,21 +206,25 @@ def _drop_unread(each: Channels) -> bool:
     return bool(chosen.any())
 
 
-def _fold_all(model: nn.Module, groups: list[Channels], given: tuple[Any, ...]) -> list[bool]:
+def _fold_all(model: nn.Module, groups: list[Channels], batches: list[tuple[Any, ...]]) -> list[bool]:
     """For each group, whether it had constants that its readers took into their biases."""
-    seen: dict[nn.Module, Tensor] = {}
+    seen: dict[nn.Module, list[Tensor]] = {}
 
     def look(layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        seen[layer] = arguments[0]
+        seen.setdefault(layer, []).append(arguments[0])
 
-    hooks = [layer.register_forward_pre_hook(look) for each in groups for layer, _ in each.readers]
-    model(*given)
+    hooks = [
+        layer.register_forward_pre_hook(look)
+        for layer in {layer for each in groups for layer, _ in each.readers}
+    ]
+    for batch in batches:
+        model(*batch)
     for hook in hooks:
         hook.remove()
     return [_fold(each, seen) for each in groups]
 
 
-def _fold(each: Channels, seen: dict[nn.Module, Tensor]) -> bool:
+def _fold(each: Channels, seen: dict[nn.Module, list[Tensor]]) -> bool:
     """Take what readers see of dead channels into their biases; whether there was anything to take.
 
     A border of zeros does not see the constant: where a convolution pads, only zero is taken.
@@ -215,10 +243,10 @@ def _fold(each: Channels, seen: dict[nn.Module, Tensor]) -> bool:
     return bool(chosen.any())
 
 
-def _range(layer: nn.Module, inputs: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+def _range(layer: nn.Module, inputs: list[Tensor], own: Tensor) -> tuple[Tensor, Tensor]:
     """The least and the most that a layer sees of each channel; (channels,) each."""
-    features = inputs.movedim(-1 if isinstance(layer, nn.Linear) else 1, 0)
-    part = features[own].flatten(1)
+    features = [each.movedim(-1 if isinstance(layer, nn.Linear) else 1, 0) for each in inputs]
+    part = torch.cat([each[own].flatten(1) for each in features], dim=1)
     return part.amin(1), part.amax(1)
 
 

@@ -165,15 +165,15 @@ def _add(
     target: Path, study: Study, seed: int, network: nn.Module, images: data.Data, found: dict[str, Any]
 ) -> None:
     """Record one finished arm."""
-    record = _record(target, study)
-    mine = next((each for each in record["runs"] if each["seed"] == seed), None)
-    if mine is None:
-        start = {"val": _accuracy(network, images.val), "test": _accuracy(network, images.test)}
-        mine = {"seed": seed, "start": start, "provenance": records.provenance(), "arms": []}
-        record["runs"] = sorted([*record["runs"], mine], key=lambda each: each["seed"])
-    mine["arms"].append({**found, "commit": records.provenance()["commit"]})
-    target.parent.mkdir(parents=True, exist_ok=True)
-    records.write_atomically(target, json.dumps({**record, "study": study}, indent=1) + "\n")
+    with files.locked(target):
+        record = _record(target, study)
+        mine = next((each for each in record["runs"] if each["seed"] == seed), None)
+        if mine is None:
+            start = {"val": _accuracy(network, images.val), "test": _accuracy(network, images.test)}
+            mine = {"seed": seed, "start": start, "provenance": records.provenance(), "arms": []}
+            record["runs"] = sorted([*record["runs"], mine], key=lambda each: each["seed"])
+        mine["arms"].append({**found, "commit": records.provenance()["commit"]})
+        records.write_atomically(target, json.dumps({**record, "study": study}, indent=1) + "\n")
 
 
 def _start(study: Study, recipe: recipes.Recipe, seed: int, images: data.Data, report: Report) -> nn.Module:

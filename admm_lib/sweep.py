@@ -4,6 +4,7 @@ A trial is no record: the test images are not read, and seeds below 100, which t
 side by side through joblib, on this machine or, with Dask's scheduler, on others that see the same folders.
 """
 
+import hashlib
 import itertools
 import json
 import time
@@ -44,7 +45,8 @@ def trial(
     decoded = pipelines.network(recipe, file)
     ladder = storage.ladder(decoded)
     return {
-        "recipe": recipe["name"], "seed": seed, "changes": dict(changes or {}), "profile": profile,
+        "recipe": recipe["name"], "of": _told(recipe), "seed": seed, "changes": dict(changes or {}),
+        "profile": profile,
         "val_accuracy": round(evaluate(decoded, images.val).accuracy, 4),
         "dense_val_accuracy": round(evaluate(trained[0].network, images.val).accuracy, 4),
         "weights": ladder.weights, "nonzero_weights": ladder.nonzero_weights,
@@ -72,12 +74,14 @@ def run(
     before any work, for a point whose recipe is not in order, and where Dask is asked for and missing.
     """
     points = [(seed, changes) for changes in grid(axes) for seed in seeds]
-    for _, changes in points:
-        recipes.read(path, changes, profile)
+    wanted = [
+        _key({"of": _told(recipes.read(path, changes, profile)), "seed": seed, "changes": changes,
+              "profile": profile})
+        for seed, changes in points
+    ]  # fmt: skip
     home.mkdir(parents=True, exist_ok=True)
     kept = log(home, path)
     found = {_key(row): row for row in results(kept)}
-    wanted = [_key({"seed": s, "changes": c, "profile": profile}) for s, c in points]
     if before := sum(key in found and "error" not in found[key] for key in wanted):
         report(f"{before} of {len(wanted)}: done by an earlier call")
     with _workers(jobs, scheduler) as parallel:
@@ -88,8 +92,9 @@ def run(
             ]  # fmt: skip
             tasks = (joblib.delayed(_attempt)(path, *point, profile, home) for point in left)
             for row in parallel(tasks) if left else ():
-                found[_key(row)] = row
-                _write(kept, found.values())
+                with files.locked(kept):  # others may run trials of the recipe
+                    found = {_key(each): each for each in results(kept)} | {_key(row): row}
+                    _write(kept, found.values())
                 done = sum(key in found and "error" not in found[key] for key in wanted)
                 report(f"{done} of {len(wanted)}: {said(row)}")
     return [found[key] for key in wanted]
@@ -118,12 +123,19 @@ def _attempt(path: str | Path, seed: int, changes: dict[str, Any], profile: str,
     try:
         return trial(path, seed, changes, profile, home)
     except Exception as error:
-        point = {"recipe": Path(path).stem, "seed": seed, "changes": changes, "profile": profile}
+        of = _told(recipes.read(path, changes, profile))
+        point = {"recipe": Path(path).stem, "of": of, "seed": seed, "changes": changes, "profile": profile}
         return point | {"error": f"{type(error).__name__}: {error}"}
 
 
+def _told(recipe: recipes.Recipe) -> str:
+    """What tells a recipe from what it was before it was edited."""
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def _key(row: Row) -> str:
-    return json.dumps([row["seed"], row["changes"], row["profile"]], sort_keys=True)
+    """Rows of earlier versions do not say of which recipe they are, and are run again."""
+    return json.dumps([row.get("of"), row["seed"], row["changes"], row["profile"]], sort_keys=True)
 
 
 def _write(kept: Path, rows: Iterable[Row]) -> None:

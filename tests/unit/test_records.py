@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
 from functools import cache
 
 import numpy as np
@@ -85,6 +88,38 @@ def test_runs_are_added_in_order_and_replaced_by_seed(tmp_path, monkeypatch):
     assert found["summary"]["test_accuracy_mean"] == pytest.approx(98.75)
     assert records.names() == ["toy"]
     assert list(tmp_path.iterdir()) == [tmp_path / "toy.json"]  # no temporary file is left
+
+
+def test_runs_added_side_by_side_are_all_there(tmp_path):
+    """A process each, since a lock that only threads see would not do."""
+    words = """
+import sys
+from pathlib import Path
+sys.path.insert(0, "tests")
+from unit.test_records import RECIPE, run
+from admm_lib import records
+for seed in range(int(sys.argv[1]), 140, 2):
+    records.add_run(RECIPE, run(seed, accuracy=99.0), {}, Path(sys.argv[2]))
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    parts = [
+        subprocess.Popen([sys.executable, "-c", words, str(first), str(tmp_path)], env=environment)
+        for first in (100, 101)
+    ]
+    assert [part.wait() for part in parts] == [0, 0]
+    (path,) = tmp_path.glob("*.json")
+    assert [each["seed"] for each in records.read(path.stem, tmp_path)["runs"]] == list(range(100, 140))
+
+
+def test_a_run_on_other_data_is_refused(tmp_path):
+    records.add_run(RECIPE, run(100, accuracy=99.0), {"archive": "AAA"}, tmp_path)
+    with pytest.raises(ValueError, match=r"is of other data: \{'archive': 'AAA'\}"):
+        records.add_run(RECIPE, run(101, accuracy=99.0), {"archive": "BBB"}, tmp_path)
+
+
+def test_a_bitmap_of_another_length_is_refused():
+    with pytest.raises(ValueError, match="16 bits are packed, not 32"):
+        records.unpack_bits(records.pack_bits(torch.ones(16, dtype=torch.bool)), 32)
 
 
 def test_arms_of_a_study_are_no_headlines(tmp_path, monkeypatch):

@@ -246,3 +246,48 @@ def test_clearing_zeroes_what_nobody_reads_and_changes_no_output():
     counts = [sum(int(p.count_nonzero()) for p in each.parameters()) for each in (small, cleared)]
     assert counts[0] == counts[1]
     assert torch.equal(cleared.stage2[1].conv1.weight, model.stage2[1].conv1.weight)
+
+
+class Gated(nn.Module):
+    """A channel whose weights are zero still follows the image, through the gate."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.out = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 4, 1)
+
+    def forward(self, x):
+        return self.out(self.a(x).relu() * x.mean(dim=(1, 2, 3), keepdim=True).sigmoid())
+
+
+@pytest.mark.parametrize(("count", "scale"), [(1, 1), (4, 0), (4, 1)])
+def test_what_is_equal_in_the_images_given_is_no_constant(count, scale):
+    torch.manual_seed(0)
+    inputs = scale * torch.randn(count, 3, 1, 1)
+    model = Gated()
+    with torch.no_grad():
+        model.a.weight[0], model.a.bias[0] = 0, 2.0
+    other = 3 * torch.randn(16, 3, 1, 1)
+    torch.testing.assert_close(al.shrink(model, inputs)(other), model(other))
+
+
+def test_a_transposed_convolution_is_left_as_it_is():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.ConvTranspose2d(8, 6, 3), nn.Conv2d(6, 4, 1))
+    with torch.no_grad():
+        model[3].weight[:, 2] = 0  # nobody reads what the transposed one writes there
+    inputs = torch.randn(2, 3, 8, 8)
+    expected = model(inputs)
+    torch.testing.assert_close(clear_unread(model, inputs)(inputs), expected)
+
+
+def test_a_network_that_returns_nothing_beside_its_outputs_is_refused():
+    class Pair(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(3, 4), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.b(self.a(x).relu()), None
+
+    with pytest.raises(ValueError, match="torch-pruning cannot trace the network"):
+        al.shrink(Pair(), torch.randn(5, 3))

@@ -89,6 +89,39 @@ def test_a_failed_point_is_told_and_tried_again(tmp_path, monkeypatch):
     assert all("error" not in row for row in rows)
 
 
+def quick_trial(path, seed, changes, profile, home):
+    recipe = recipes.read(path, changes, profile)
+    return {"recipe": "tiny", "of": sweep._told(recipe), "seed": seed, "changes": changes, "profile": profile,
+            "val_accuracy": recipe["dense"]["lr"], "nonzero_weights": 1, "file_bytes": 1,
+            "dense_val_accuracy": 1, "seconds": 1}  # fmt: skip
+
+
+def test_a_recipe_that_was_edited_is_run_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep, "trial", quick_trial)
+    axes, home = {"admm.rho": [0.001]}, tmp_path / "trials"
+    path = written(tmp_path)
+    sweep.run(path, axes, home=home)
+    edited = {**TINY, "dense": {**TINY["dense"], "lr": 0.123}}
+    path.write_text(yaml.safe_dump(edited))
+    (row,) = sweep.run(path, axes, home=home)
+    assert row["val_accuracy"] == 0.123
+    assert len(sweep.results(sweep.log(home, path))) == 2  # what the other one gave stays
+
+
+def test_two_sweeps_of_a_recipe_keep_each_others_rows(tmp_path, monkeypatch):
+    home, path = tmp_path / "trials", written(tmp_path)
+
+    def meanwhile(*point):
+        if point[2] == {"admm.rho": 0.9}:
+            sweep.run(path, {"admm.rho": [0.5]}, home=home)
+        return quick_trial(*point)
+
+    monkeypatch.setattr(sweep, "trial", meanwhile)
+    sweep.run(path, {"admm.rho": [0.9]}, home=home)
+    kept = sweep.results(sweep.log(home, path))
+    assert sorted(row["changes"]["admm.rho"] for row in kept) == [0.5, 0.9]
+
+
 @pytest.mark.parametrize("seconds", [4, pytest.param(9, marks=pytest.mark.full)])
 def test_a_killed_sweep_resumes(tmp_path, seconds):
     path = written(tmp_path)
