@@ -98,7 +98,7 @@ def norms(weight: Tensor, by: str, group: Group = None) -> Tensor:
     """
     _check_dimensions(weight.shape, by)
     if by == "block":
-        matrix = weight.detach().double().reshape(len(weight), -1)
+        matrix = weight.detach().double().flatten(1)
         rows, columns = ((-size) % step for size, step in zip(matrix.shape, group, strict=True))
         cut = F.pad(matrix, (0, columns, 0, rows)).unflatten(1, (-1, group[1])).unflatten(0, (-1, group[0]))
         return torch.linalg.vector_norm(cut, dim=(1, 3))

@@ -14,6 +14,11 @@ from .parametrizations import Constant
 Key = str | tuple[str, ...]
 
 
+def names_of(key: Key) -> tuple[str, ...]:
+    """The layers that a key names."""
+    return (key,) if isinstance(key, str) else tuple(key)
+
+
 @dataclass
 class Pair:
     """A set, the positions of its layers in `Layers`, its penalty parameter, and Z and U, shaped like it."""
@@ -33,7 +38,7 @@ def paired(layers: Layers, key: Key, constraint: Constraint, rho: float | None) 
     Raises ValueError for an unknown layer (with the nearest name), one named twice, no set or one that does
     not fit its layers, and a rho that is not positive.
     """
-    names = (key,) if isinstance(key, str) else tuple(key)
+    names = names_of(key)
     chosen = [layers.add(name) for name in names]
     if not chosen or len(set(chosen)) < len(chosen):
         raise ValueError(f"{key}: name at least one weight, each once (tied layers share one weight)")

@@ -187,10 +187,11 @@ class Levels(_FewValues):
         return super().project(weight)
 
     def given(self, dtype: torch.dtype) -> Tensor:
-        """All levels of a set with a `step`, ascending."""
+        """All levels of a set with a `step` that the dtype holds, ascending."""
         count = 2 ** (self.bits - 1)
         q = _Grain.of(dtype, 0).step(self.step, count, self.digits)
         sizes = q * torch.arange(1, count + 1, dtype=torch.float64)
+        sizes = sizes[sizes <= torch.finfo(dtype).max]
         return torch.cat([-sizes.flip(0), sizes]).to(dtype)
 
     def _snap(self, values: np.ndarray, grain: _Grain) -> Snap:

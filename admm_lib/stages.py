@@ -20,7 +20,7 @@ from .distillation import Teacher
 from .intersection import Both
 from .models import with_dropout
 from .names import resolve
-from .pairs import Key
+from .pairs import Key, names_of
 from .parametrizations import Mask, bake, hold, original
 from .quantization import Levels
 from .recipe_stages import Done, Stage
@@ -245,7 +245,7 @@ def _fitted(each: Constraint | Sequence[Constraint], key: Key, network: nn.Modul
         return replace(each, sparse=_fitted(each.sparse, key, network))
     if not isinstance(each, Sparse):
         return each
-    shapes = [getattr(*resolve(network, name)).shape for name in ([key] if isinstance(key, str) else key)]
+    shapes = [getattr(*resolve(network, name)).shape for name in names_of(key)]
     return replace(each, keep=min(each.keep, each.count(groups.joined(shapes))))
 
 

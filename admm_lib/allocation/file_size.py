@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from .. import codec, laplace
-from ..admm import Key
 from ..constraints import Constraint, Sparse
 from ..intersection import Both
 from ..names import resolve
+from ..pairs import Key, names_of
 from ..parametrizations import bake
 from ..quantization import Levels
 from ..shrink import pack, runs_in_turn
@@ -115,9 +115,7 @@ def fitted(
     sizes = {name: weight.numel() for name, weight in prunable(model).items()}
     if not plan.sparse or any(each.by != "element" for each in plan.sparse.values()):
         raise ValueError("the plan needs budgets, and of single weights: Sparse(keep=...) for each layer")
-    counts = {
-        key: sizes[key] if isinstance(key, str) else sum(sizes[name] for name in key) for key in plan.sparse
-    }
+    counts = {key: sum(sizes[name] for name in names_of(key)) for key in plan.sparse}
     budgets = {key: each.budget(counts[key]) for key, each in plan.sparse.items()}
     total, kept = sum(counts.values()), sum(budgets.values())
 
@@ -172,10 +170,10 @@ def project(model: nn.Module, sparse: Mapping[Key, Sparse], few: Mapping[str, Co
     >>> model.weight.tolist()
     [[2.5, 0.0, 0.0, 2.5]]
     """
-    names = {name for key in sparse for name in ([key] if isinstance(key, str) else key)}
+    names = {name for key in sparse for name in names_of(key)}
     tensors = {name: plain(model, name) for name in (*names, *few)}
     for key, each in sparse.items():
-        mine = [tensors[name] for name in ([key] if isinstance(key, str) else key)]
+        mine = [tensors[name] for name in names_of(key)]
         joined = mine[0] if len(mine) == 1 else torch.cat([tensor.reshape(-1) for tensor in mine])
         chosen = each.chosen(joined).expand_as(joined).reshape(-1).split([tensor.numel() for tensor in mine])
         for tensor, mask in zip(mine, chosen, strict=True):

@@ -6,9 +6,9 @@ from dataclasses import replace
 from torch import nn
 
 from .. import groups
-from ..admm import Key
 from ..constraints import Sparse
 from ..names import resolve
+from ..pairs import Key, names_of
 from .rules import prunable
 
 
@@ -27,10 +27,10 @@ def in_steps(model: nn.Module, sets: Mapping[Key, Sparse], steps: int) -> list[d
         raise ValueError(f"steps must be 1 or more, but is {steps}")
     last, counts = {}, {}
     for key, each in sets.items():
-        shapes = [getattr(*resolve(model, name)).shape for name in ([key] if isinstance(key, str) else key)]
+        shapes = [getattr(*resolve(model, name)).shape for name in names_of(key)]
         shape = groups.joined(shapes)
         each.check(shape, str(key))
-        counts[key] = each.count(shape)
+        counts[key] = max(1, each.count(shape))  # an empty layer keeps none of one
         last[key] = each.budget(counts[key])
     return [
         {

@@ -179,6 +179,23 @@ def test_tied_layers_share_one_weight_to_the_end(kind):
     assert feasible(SETS[kind], plain["a"].weight.detach())
 
 
+def test_empty_layers_pass_steps_and_blocks():
+    model = nn.Sequential(nn.Linear(4, 3))
+    model[0].weight = nn.Parameter(torch.zeros(0, 4))
+    assert al.allocation.in_steps(model, {"0.weight": al.Sparse(keep=0)}, 2)[0]["0.weight"].keep == 0
+    assert al.Sparse(keep=0, by="block", group=(2, 2)).project(model[0].weight).shape == (0, 4)
+
+
+def test_levels_beyond_the_dtype_are_left_out():
+    weight = torch.tensor([3000.0, -60_000, 900], dtype=torch.float16)
+    levels = al.Levels(bits=8, step=1000.0).given(torch.float16)
+    assert levels.isfinite().all()
+    model = nn.Linear(3, 1, dtype=torch.float16)
+    model.weight.data = weight[None]
+    al.rivals.straight_through(model, {"weight": al.Levels(bits=8, step=1000.0)})
+    assert model.weight.equal(al.Levels(bits=8, step=1000.0).project(weight[None]))
+
+
 @pytest.mark.parametrize("others", [[], ["1.bias"]])
 def test_a_layer_that_torch_parametrizes_itself_does_not_disturb_the_others(others):
     model = nn.Sequential(nn.Linear(4, 3), nn.utils.parametrizations.weight_norm(nn.Linear(3, 2)))
