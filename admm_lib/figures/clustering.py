@@ -92,7 +92,7 @@ def against_bits(
         pane.set(xlabel="bits", xticks=sorted({b for points in lines.values() for b in points}))
     axes[0].set(ylabel=ylabel, yscale="log" if log else "linear")
     if log:
-        axes[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+        axes[0].yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
         axes[0].yaxis.set_minor_locator(NullLocator())
         axes[0].yaxis.set_major_formatter("{x:g}")
     known = {line.get_label(): line for pane in axes for line in pane.lines}
