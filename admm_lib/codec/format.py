@@ -58,8 +58,9 @@ def encode(model: nn.Module) -> bytes:
     """The network as the bytes of an `.admm` file; the model, parametrized or not, stays as it is.
 
     Raises CodecError for a state dict that holds anything but ordinary tensors, and where
-    `model.architecture` does not describe the model, or `model.reference_weights` is no count. Warns of a
-    tensor with many negative zeros, which cost as much as any other value.
+    `model.architecture` does not describe the model, its tensors and its modules but for dropouts, or
+    `model.reference_weights` is no count. Warns of a tensor with many negative zeros, which cost as much as
+    any other value.
 
     >>> model = nn.Linear(100, 10)
     >>> dense = len(al.codec.encode(model))
@@ -154,9 +155,15 @@ def decode(data: bytes, model: nn.Module | None = None) -> nn.Module:
     if model is not None:
         network.check_fit(model, said.identity, {e.name: (e.shape, e.dtype) for e in said.entries})
     found = _read_tensors(reader, said.entries)
-    model = network.fill(network.build(said.identity, "cpu") if model is None else model, found)
+    if model is None:
+        shared = {each.name: said.entries[each.tied].name for each in said.entries if each.kind == TIED}
+        model = network.tie(network.fill(network.build(said.identity, "cpu"), found), shared)
+    else:
+        network.fill(model, found)
     if said.reference:
         model.reference_weights = said.reference
+    else:  # of another network, whose values are gone
+        vars(model).pop("reference_weights", None)
     return model
 
 
@@ -164,7 +171,7 @@ def measured(model: nn.Module) -> tuple[bytes, dict[str, int]]:
     """The file of `encode` and the bits of `sections`, at once."""
     identity = network.identity_of(model)
     header = bytearray([*MAGIC, VERSION]) + network.write_identity(identity)
-    state = network.in_order(network.plain_state(model), identity)
+    state = network.in_order(network.plain_state(model), model, identity)
     tied, places = network.ties(state), {name: place for place, name in enumerate(state)}
     weights = network.weights(model, state)
     own = sum(state[name].numel() for name in weights)

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 from typing import Any
 
 import torch
@@ -154,23 +155,49 @@ def build(identity: Identity, device: str) -> nn.Module:
 
 def shapes_of(identity: Identity) -> Shapes:
     """The shapes of the architecture's tensors by name; CodecError where it is too large."""
-    state = build(identity, "meta").state_dict()
-    shapes = {name: tuple(value.shape) for name, value in state.items()}
+    return _shapes(build(identity, "meta"), identity)
+
+
+def _shapes(network: nn.Module, identity: Identity) -> Shapes:
+    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     if sum(map(math.prod, shapes.values())) > MOST_BUILT:
         raise CodecError(f"{_call(identity)} has more than {MOST_BUILT} elements")
     return shapes
 
 
-def in_order(state: dict[str, Tensor], identity: Identity | None) -> dict[str, Tensor]:
-    """The state in the order of the file; CodecError unless its tensors are the architecture's."""
+def in_order(state: dict[str, Tensor], model: nn.Module, identity: Identity | None) -> dict[str, Tensor]:
+    """The state in the order of the file; CodecError unless tensors and modules are the architecture's."""
     if identity is None:
         return dict(sorted(state.items()))
-    known = {name: (shape,) for name, shape in shapes_of(identity).items()}
+    network = build(identity, "meta")
+    known = {name: (shape,) for name, shape in _shapes(network, identity).items()}
     own = {name: (tuple(value.shape),) for name, value in state.items()}
-    if problem := difference(known, own, identity[0], "the module"):
+    problem = difference(known, own, identity[0], "the module") or _changed(network, model, identity[0])
+    if problem:
         remedy = "delete that attribute to keep the state dict alone"
         raise CodecError(f"model.architecture does not describe the model: {problem}; {remedy}")
     return {name: state[name] for name in known}
+
+
+def _changed(network: nn.Module, model: nn.Module, name: str) -> str:
+    """How the modules of `model` differ from those of the architecture that the file would name."""
+    known, own = _parts(network), _parts(model)
+    told = difference(known, own, name, "the module")
+    return told or ("its modules are in another order" if list(known) != list(own) else "")
+
+
+def _parts(network: nn.Module) -> dict[str, tuple[str]]:
+    """What each module computes, by its path: its type and arguments, without those of training alone.
+
+    Dropouts, which do nothing afterwards, and what holds a constraint are left out.
+    """
+    found = {}
+    for path, module in network.named_modules(remove_duplicate=False):
+        if ".parametrizations" not in f".{path}" and not isinstance(module, nn.modules.dropout._DropoutNd):
+            kind = parametrize.type_before_parametrizations(module)
+            arguments = re.sub(r"(, )?(momentum|inplace)=[^,]*", "", module.extra_repr())
+            found[path] = (f"{kind.__module__}.{kind.__qualname__}({arguments})",)
+    return found
 
 
 def check_fit(model: nn.Module, identity: Identity | None, specs: Specs) -> None:
@@ -211,6 +238,17 @@ def fill(model: nn.Module, tensors: dict[str, Tensor]) -> nn.Module:
             if not (target.is_floating_point() and tensors[name].is_floating_point()):
                 raise CodecError(f"{name} is {tensors[name].dtype} in the file, and cannot be")
             target.data = tensors[name]
+    return model
+
+
+def tie(model: nn.Module, shared: dict[str, str]) -> nn.Module:
+    """Give each name the very parameter, or buffer, of the name that it is shared with."""
+    for name, owner in shared.items():
+        (path, _, own), (source, _, first) = name.rpartition("."), owner.rpartition(".")
+        for kind in ("_parameters", "_buffers"):
+            there, known = (getattr(model.get_submodule(each), kind) for each in (path, source))
+            if own in there and first in known:
+                there[own] = known[first]
     return model
 
 
