@@ -24,7 +24,8 @@ class Checkpoint:
     """All `parts` of a run, written to `path` as a whole or not at all.
 
     `told` is what the run was told, in plain values. With it and the state of the parts at the start, the
-    file is known to be of this run and not of another. (Data and loss have no state to compare.)
+    file is known to be of this run and not of another. (Data and loss have no state to compare. What one of
+    the two was not told, as by an older release, is unknown and not compared.)
     """
 
     def __init__(self, path: str | Path, parts: dict[str, Stateful | None], told: dict[str, Any]) -> None:
@@ -59,8 +60,8 @@ class Checkpoint:
             reason = " ".join(str(error).split())[:200]
             raise ValueError(f"{self.path} is damaged: delete it to start over ({reason})") from error
         for name in self.run:  # what the run was told comes first, and explains what follows from it
-            if name not in self.parts and run.get(name) != self.run[name]:
-                values = f"{name} {run.get(name)} there, {self.run[name]} here"
+            if name not in self.parts and run.get(name, self.run[name]) != self.run[name]:
+                values = f"{name} {run[name]} there, {self.run[name]} here"
                 raise ValueError(
                     f"{self.path} belongs to another run ({values}): give this one a file of its own"
                 )

@@ -70,15 +70,15 @@ def fit(
 
     `data` is a data set or split of this library, or any iterable of (inputs, targets), with a loss of your
     own (default: cross-entropy). All that is random in epoch e, dropout too, is drawn by seed + e: the
-    batches of two calls are those of one long call where the second has seed + epochs. The optimizer is
-    Adam at `lr` unless given; `schedule` is "one-cycle" (up over the first tenth, then cosine down to
-    zero; the default) or "constant" (the default with ADMM). A `teacher` adds distillation to the loss.
-    `validate` (by default `data.val` of a data set) is evaluated by `metric` after each epoch, and
-    `keep_best` ends on the epoch where that was highest. `resume` names a file that keeps the state after
-    each epoch: the same call, on model, optimizer and ADMM made anew as they were, goes on from there, to
-    the same end. `stop` ends training after the current step. `progress` is called with each `Epoch`, or True
-    for a bar. `precision` is "32-true", "bf16-mixed" or, without ADMM and `resume`, "16-mixed". The
-    optimizer's own learning rates are the same afterwards as before.
+    batches of two calls are those of one long call where the second has seed + epochs. The optimizer is Adam
+    at `lr` unless given; `schedule` is "one-cycle" (up over the first tenth, then cosine down to zero; the
+    default) or "constant" (the default with ADMM). A `teacher` adds distillation to the loss. `validate` (by
+    default `data.val` of a data set) is evaluated by `metric` after each epoch, and `keep_best` ends on the
+    epoch where that was highest. `resume` names a file that keeps the state after each epoch: the same call,
+    on model, optimizer and ADMM made anew as they were, goes on from there, to the same end. An `augment` is
+    compared as well where it is `Shifts` or none. `stop` ends training after the current step. `progress` is
+    called with each `Epoch`, or True for a bar. `precision` is "32-true", "bf16-mixed" or, without ADMM and
+    `resume`, "16-mixed". The optimizer's own learning rates are the same afterwards as before.
 
     Started by `torchrun` or `fabric run`, the processes share each batch between them (see `distributed`),
     and each ends with the same weights; on one machine where torch is deterministic these are, but for
@@ -122,6 +122,7 @@ def fit(
         parts = {"model": model, "optimizer": optimizer, "schedule": scheduler, "admm": admm}
         told = {"epochs": epochs, "seed": seed, "batch_size": batch_size, "batches": steps,
                 "schedule of the rate": schedule, "precision": precision,
+                **({"augmentation": repr(augment)} if isinstance(augment, Shifts | None) else {}),
                 "learning rate": [each.get("initial_lr", each["lr"]) for each in optimizer.param_groups],
                 "teacher": teacher and (teacher.temperature, teacher.weight, teacher.remember),
                 "teacher's weights": teacher and checksum(teacher.model.state_dict())}
@@ -198,8 +199,7 @@ def _epoch(
     batches: Iterator[tuple[float, tuple[Tensor, ...]]], loss: Loss, teacher: Teacher | None,
     admm: ADMM | None, stop: Event | None, number: int,
 ) -> float:  # fmt: skip
-    total, examples = torch.zeros((), device=fabric.device), 0
-    step = 0
+    total, examples, step = torch.zeros((), device=fabric.device), 0, 0
     for step, (share, batch) in enumerate(batches, 1):
         inputs, targets, *taught = fabric.to_device(batch)
         outputs = model(inputs)

@@ -155,15 +155,31 @@ def test_a_damaged_file_is_named(tmp_path, damage):
         ({"schedule": "constant"}, "schedule of the rate one-cycle there, constant here"),
         ({"precision": "bf16-mixed"}, "precision 32-true there, bf16-mixed here"),
         ({"teacher": al.Teacher(al.models.lenet300())}, "teacher None there, (4.0, 0.9, False) here"),
+        ({"augment": None}, f"augmentation {al.data.Shifts(1)} there, None here"),
+        ({"augment": al.data.Shifts(2)}, f"augmentation {al.data.Shifts(1)} there, {al.data.Shifts(2)} here"),
     ],
 )  # fmt: skip
 def test_a_file_of_another_run_is_refused_before_anything_is_changed(tmp_path, changes, message):
     told = {"epochs": 2, "seed": 1, "batch_size": 128, "resume": tmp_path / "stage"}
+    told["augment"] = al.data.Shifts(1)
     al.fit(al.models.create("lenet300", 3), SMALL, **told)
     model = al.models.create("lenet300", 3)
     with pytest.raises(ValueError, match=re.escape(f"stage belongs to another run ({message})")):
         al.fit(model, SMALL, **{**told, **changes})
     assert all(map(torch.equal, model.parameters(), al.models.create("lenet300", 3).parameters()))
+
+
+@pytest.mark.parametrize("before", ["an older release", "a function"])
+def test_an_augmentation_that_the_file_does_not_tell_is_unknown_and_not_another(tmp_path, before):
+    file = tmp_path / "stage"
+    first = al.data.Shifts(1) if before == "an older release" else al.data.Shifts(1).__call__
+    al.fit(al.models.create("lenet300", 3), SMALL, 1, augment=first, resume=file)
+    if before == "an older release":
+        state = torch.load(file)
+        del state["run"]["augmentation"]
+        torch.save(state, file)
+    for augment in (None, al.data.Shifts(2), lambda inputs, generator: inputs):
+        al.fit(al.models.create("lenet300", 3), SMALL, 1, augment=augment, resume=file)
 
 
 def test_other_weights_and_other_sets_are_another_run(tmp_path):
