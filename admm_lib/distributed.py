@@ -26,6 +26,11 @@ def launched() -> int:
     return int(os.environ.get("WORLD_SIZE", "1")) if "TORCHELASTIC_RUN_ID" in os.environ else 1
 
 
+def rank() -> int:
+    """Which of the launched processes this is, from 0 on; 0 where RANK is there for another reason."""
+    return int(os.environ["RANK"]) if launched() > 1 else 0
+
+
 def fabric(accelerator: str, precision: str) -> Fabric:
     """Fabric on one device, or as one of the processes that were launched, a device for each.
 

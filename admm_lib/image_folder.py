@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 from ._torchvision import torchvision
 from .data import DataError
-from .distributed import launched
+from .distributed import launched, rank
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as torchvision's networks expect
 MARGIN = 256 / 224  # of the shorter side of a validation image, before the middle is cut out
@@ -60,14 +60,14 @@ def loaders(
             f"0 or more, but they are {batch_size}, {size} and {workers}"
         )
     train = _images(Path(folder) / "train", size, moved=True)
-    own, rank, sampler = batch_size // world, int(os.environ.get("RANK", "0")), None
+    own, sampler = batch_size // world, None
     val = validation(folder, own, workers, size)
     if len(train) < batch_size:
         raise ValueError(f"{len(train)} training images make no batch of {batch_size}: lower batch_size")
     if world > 1:
-        sampler = DistributedSampler(train, world, rank, seed=seed)
+        sampler = DistributedSampler(train, world, rank(), seed=seed)
     # Workers of each epoch are made anew, so that what they draw follows from its seed, wherever a run began.
-    mixed = {"shuffle": sampler is None, "sampler": sampler, "worker_init_fn": partial(_apart, rank)}
+    mixed = {"shuffle": sampler is None, "sampler": sampler, "worker_init_fn": partial(_apart, rank())}
     common = {"num_workers": val.num_workers, "pin_memory": val.pin_memory}
     return Loaders(DataLoader(train, own, drop_last=True, **mixed, **common), val, tuple(train.classes))
 
@@ -92,7 +92,7 @@ def validation(
 def check(images: Loaders) -> None:
     """Read every image once, each of several processes its share. Raises DataError, naming broken ones."""
     whole = [path for each in (images.train, images.val) for path, _ in each.dataset.samples]
-    own = whole[int(os.environ.get("RANK", "0")) :: launched()]
+    own = whole[rank() :: launched()]
     found = DataLoader(own, 64, num_workers=images.train.num_workers, collate_fn=_broken)
     broken = [path for paths in found for path in paths]
     if len(broken) == 1:
@@ -128,9 +128,9 @@ def _read(path: str) -> Image.Image:
         ) from None
 
 
-def _apart(rank: int, _: int) -> None:
+def _apart(process: int, _: int) -> None:
     """Workers of different processes draw different cuts."""
-    torch.manual_seed(torch.initial_seed() + 1_000_003 * rank)
+    torch.manual_seed(torch.initial_seed() + 1_000_003 * process)
 
 
 def _images(folder: Path, size: int, moved: bool) -> torch.utils.data.Dataset:

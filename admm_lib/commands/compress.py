@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 from pathlib import Path
 
 from .. import files
@@ -60,7 +59,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 def _compress(options: argparse.Namespace) -> int:
     import torch
 
-    from .. import allocation, codec, image_folder, imagenet, storage, weight_files
+    from .. import allocation, codec, distributed, image_folder, imagenet, storage, weight_files
     from ..evaluation import evaluate
     from ..inspection import check_images, named
     from ..parametrizations import bake
@@ -97,7 +96,7 @@ def _compress(options: argparse.Namespace) -> int:
     if not _kept(options).exists():  # before any work; a call that goes on has read them
         image_folder.check(images)
     model.to(device)
-    first = int(os.environ.get("RANK", "0")) == 0
+    first = distributed.rank() == 0
     right = evaluate(model, images.val).accuracy  # by all, so that none waits for another
     if first:
         print(f"{options.network} with {weights} weights: {right:.2f}% of val right", flush=True)
@@ -132,7 +131,7 @@ def _state(options: argparse.Namespace, images: object, first: bool) -> Path:
     told["images"] = f"{len(images.train.dataset)} and {len(images.val.dataset)}"
     file = kept / "options.json"
     if file.exists():
-        before = json.loads(file.read_text())
+        before = json.loads(file.read_text(encoding="utf-8"))
         for name, each in told.items():
             if before.get(name, "None") != each:  # options that are younger than the call
                 raise ValueError(

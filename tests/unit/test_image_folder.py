@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from PIL import Image
 from torch import nn
 
 import admm_lib as al
-from admm_lib import allocation, claims, data, image_folder, imagenet
+from admm_lib import allocation, claims, data, distributed, image_folder, imagenet
 from admm_lib.__main__ import main
 
 MINE = '''
@@ -335,7 +336,7 @@ def test_an_epoch_draws_by_its_number_wherever_a_run_began(folder, workers):
 
 def test_a_sampler_for_several_processes_is_told_the_epoch_in_time(folder, monkeypatch):
     monkeypatch.setattr(image_folder, "launched", lambda: 2)
-    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(image_folder, "rank", lambda: 1)
     made = image_folder.loaders(folder, batch_size=20, workers=1, size=16)
     orders = []
     real = type(made.train.sampler).__iter__
@@ -345,6 +346,24 @@ def test_a_sampler_for_several_processes_is_told_the_epoch_in_time(folder, monke
     model = nn.Sequential(nn.Flatten(), nn.Linear(768, 3))
     al.fit(model, made.train, 2, schedule="constant", seed=5, accelerator="cpu")
     assert orders == [6, 7]
+
+
+def test_a_rank_that_torchrun_did_not_give_is_not_ours(folder, tmp_path, monkeypatch, capsys):
+    """As in a job of Slurm or of another library, which starts this process alone."""
+    at_home(tmp_path, monkeypatch)
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(words(folder, tmp_path / "out.admm")) == 0
+    assert f"{tmp_path / 'out.admm'}\n" in capsys.readouterr().out
+    first, *_ = image_folder.loaders(folder, 8, 0, 16).train.dataset.samples[0]
+    Path(first).write_text("no image")
+    with pytest.raises(image_folder.ImageError, match="cannot be read as an image"):
+        image_folder.check(image_folder.loaders(folder, 8, 0, 16))
+    torch.manual_seed(0)
+    image_folder.loaders(folder, 8, 0, 16).train.worker_init_fn(0)
+    assert torch.initial_seed() == 0
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "ours")
+    assert distributed.rank() == 1
 
 
 @pytest.mark.full
