@@ -12,6 +12,7 @@ import yaml
 from filelock import FileLock
 
 MOST = 100_000  # values, lists and mappings of a YAML file
+LONGEST = 800  # characters of a message, in which a field's value may stand
 
 
 @contextmanager
@@ -68,15 +69,22 @@ def read_yaml(path: Path) -> Any:
     return found
 
 
-def read_checked(path: Path, problems: Callable[[Any, str], Iterable[str]]) -> Any:
-    """What a YAML file says if `problems(found, stem)` finds none; ValueError naming the file and the first.
+def check(problems: Iterable[str], path: Path, hint: str = "") -> None:
+    """Raises ValueError naming the file and the first of the problems, if there is one.
 
     A problem may rely on those before it being in order; what is raised on the way is one as well.
     """
-    found = read_yaml(path)
     try:
-        for problem in problems(found, path.stem):
+        for problem in problems:
             raise ValueError(problem)
-    except (TypeError, KeyError, AttributeError, ValueError) as error:
-        raise ValueError(f"{path.name}: {' '.join(str(error).split())}") from None
+    except (TypeError, KeyError, AttributeError, ValueError, OverflowError) as error:
+        told = " ".join(str(error).split())
+        told = told if len(told) <= LONGEST else f"{told[:LONGEST]} ..."
+        raise ValueError(f"{path.name}: {told}{hint}") from None
+
+
+def read_checked(path: Path, problems: Callable[[Any, str], Iterable[str]]) -> Any:
+    """What a YAML file says if `problems(found, stem)` finds none; else ValueError, as by `check`."""
+    found = read_yaml(path)
+    check(problems(found, path.stem), path)
     return found

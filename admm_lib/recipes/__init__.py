@@ -34,9 +34,6 @@ __all__ = [
 ]  # fmt: skip
 
 
-LONGEST = 800  # characters of a message, in which a field's value may stand
-
-
 def read(path: str | Path, changes: Mapping[str, Any] | None = None, profile: str = "paper") -> Recipe:
     """A recipe, checked whole before any work: fields, types, names, layers and budgets.
 
@@ -45,18 +42,12 @@ def read(path: str | Path, changes: Mapping[str, Any] | None = None, profile: st
     """
     path = Path(path)
     recipe = files.read_yaml(path)
-    _check(recipe, path, path.stem)
+    files.check(problems(recipe, path.stem), path)
     if changes:
         hint = meant(recipe, changes)
         recipe = changed(recipe, changes)
-        _check(recipe, path, recipe.get("name"), hint)
+        files.check(problems(recipe, recipe.get("name")), path, hint)
     if profile != "paper":
         recipe = shortened(recipe, profile)
-        _check(recipe, path, recipe["name"])
+        files.check(problems(recipe, recipe["name"]), path)
     return recipe
-
-
-def _check(recipe: object, path: Path, name: str, hint: str = "") -> None:
-    for problem in problems(recipe, name):
-        told = problem if len(problem) <= LONGEST else f"{problem[:LONGEST]} ..."
-        raise ValueError(f"{path.name}: {told}{hint}")

@@ -1,6 +1,6 @@
 """What may be wrong with budgets that a rule allocates, at a ratio or for a file of so many bytes."""
 
-import math
+import sys
 from collections.abc import Iterator
 
 from torch import nn
@@ -11,6 +11,8 @@ from ..allocation.file_size import DIGITS
 from ..constraints import Sparse
 from ..laplace import MOST_BITS
 from .form import Recipe, for_bytes, prune_sets, steps
+
+LARGEST = sys.float_info.max  # a YAML file may have whole numbers that are no float any more
 
 
 def known_budgets(step: Recipe, network: nn.Module) -> dict[Key, Sparse]:
@@ -54,7 +56,7 @@ def misallocated(step: Recipe, network: nn.Module) -> Iterator[str]:
         yield f"allocation needs exactly {', '.join(sorted(needed))}, but has {', '.join(map(str, found))}"
     for name in needed - {"rule"}:
         whole = name == "bytes" or (name == "bits" and not rule.startswith("laplace-"))
-        if type(found[name]) not in ((int,) if whole else (int, float)) or not 0 < found[name] < math.inf:
+        if type(found[name]) not in ((int,) if whole else (int, float)) or not 0 < found[name] <= LARGEST:
             yield (
                 f"allocation: {name} must be a positive{' whole' * whole} number, but is {found[name]!r}"
             )

@@ -1,6 +1,5 @@
 """What may be wrong with a recipe, field by field, each said in one line with its remedy."""
 
-import math
 from collections.abc import Iterator
 from itertools import chain
 
@@ -10,7 +9,7 @@ from .. import allocation, data, models
 from ..names import resolve
 from ..rivals import SHARES
 from ..shrink import runs_in_turn
-from .allocated import known_budgets, misallocated, missized
+from .allocated import LARGEST, known_budgets, misallocated, missized
 from .form import (
     BUDGETS,
     CHOICES,
@@ -38,6 +37,7 @@ def problems(recipe: object, stem: str) -> Iterator[str]:
     """What is wrong with a recipe; each line may rely on the ones before it being in order."""
     if not isinstance(recipe, dict):
         yield "a recipe is a mapping of fields"
+    yield from _misnamed(recipe)
     yield from _misfielded(recipe, FIELDS if "steps" in recipe else FIELDS | STEP, OPTIONAL)
     if both := [name for name in (*BUDGETS, *STEP) if name in recipe and "steps" in recipe]:
         yield f"{both[0]} belongs into each of the steps, not beside them"
@@ -68,6 +68,16 @@ def problems(recipe: object, stem: str) -> Iterator[str]:
         yield "search: width models are pruned first, and then one step at least; add steps or lower width"
 
 
+def _misnamed(recipe: Recipe) -> Iterator[str]:
+    """Names of fields and layers, at any depth, that are no text."""
+    left: list[object] = [recipe]
+    for each in left:
+        for name in each if isinstance(each, dict) else ():
+            if type(name) is not str:
+                yield f"fields and layers have names of text, not {name!r}"
+        left += each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
+
+
 def _misstarted(recipe: Recipe) -> Iterator[str]:
     """What does not go with the network that a run starts from."""
     if recipe["track"] not in (f"from-{recipe['model']}", "free"):
@@ -92,7 +102,8 @@ def _misfielded(found: Recipe, needed: dict[str, type], allowed: dict[str, type]
             yield f"unknown field {name!r}; the fields are {', '.join(known)}"
         if name not in found:
             yield f"the field {name!r} is missing"
-        if not isinstance(found[name], known[name]):
+        whole = type(found[name]) is bool and known[name] is int  # true is a 1, to Python
+        if whole or not isinstance(found[name], known[name]):
             yield f"{name} must be a {getattr(known[name], '__name__', known[name])}, but is {found[name]!r}"
 
 
@@ -183,7 +194,7 @@ def _misstaged(found: Recipe) -> Iterator[str]:
             yield "admm needs either rho_growth or balance, to say how rho moves"
         for name, value in (given | pace).items():
             kinds = (int,) if name in ("epochs", "width") else (int, float)
-            if type(value) not in kinds or not 0 < value < math.inf:
+            if type(value) not in kinds or not 0 < value <= LARGEST:
                 yield f"{stage}: {name} must be a positive number, but is {value!r}"
             elif name in MOST_ONE and value > 1:
                 yield f"{stage}: {name} is {MOST_ONE[name]}, at most 1, but is {value!r}"
@@ -207,7 +218,7 @@ def _rising(shares: object) -> bool:
 
 def _misdropped(model: str, shares: object) -> Iterator[str]:
     """What is wrong with the shares that the dense network drops."""
-    if not isinstance(shares, dict) or not all(isinstance(p, int | float) for p in shares.values()):
+    if not isinstance(shares, dict) or not all(type(p) in (int, float) for p in shares.values()):
         yield f"dense: dropout maps layers to the share of their inputs that is dropped, not {shares!r}"
     try:
         models.with_dropout(models.outline(model), shares)

@@ -207,6 +207,13 @@ def of_colour(**changes):
         ({"distill": {"temperature": 4, "weight": 1.1}}, "distill: weight is the teacher's share"),
         ({"distill": 4}, "distill must be a dict"),
         ({"precision": "8-bit"}, "precision must be one of"),
+        ({"shift_pixels": True}, "shift_pixels must be a int, but is True"),
+        ({"batch_size": True}, "batch_size must be a int, but is True"),
+        ({"dense": {"epochs": 2, "lr": 1, "dropout": {"fc2": False}}}, "dropout maps layers to the share"),
+        ({"admm": {**TINY["admm"], 1: 2}}, "fields and layers have names of text, not 1"),
+        (stepped(STEP, {1: 2}), "fields and layers have names of text, not 1"),
+        (allocated("lamp", 10**400), "ratio must be a positive number, but is 10000"),
+        ({"retrain": {"epochs": 2, "lr": 10**400}}, "retrain: lr must be a positive number, but is 10000"),
     ],
 )
 def test_a_wrong_recipe_is_refused_with_the_reason(tmp_path, changes, message):
@@ -214,6 +221,15 @@ def test_a_wrong_recipe_is_refused_with_the_reason(tmp_path, changes, message):
         recipes.read(written(tmp_path, **changes))
     assert str(caught.value).startswith("tiny.yaml: ")
     assert "\n" not in str(caught.value)
+
+
+def test_what_goes_wrong_while_a_recipe_is_checked_is_told_as_a_problem(tmp_path, monkeypatch):
+    def overflows(recipe, stem):
+        yield from [str(float(10**400))]
+
+    monkeypatch.setattr(recipes, "problems", overflows)
+    with pytest.raises(ValueError, match=r"^tiny\.yaml: int too large"):
+        recipes.read(written(tmp_path))
 
 
 def keeps(by="element", **layers):
