@@ -2,7 +2,9 @@
 
 import hashlib
 import io
+import lzma
 import tarfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -40,7 +42,7 @@ def from_archive(folders: Sequence[Path]) -> tuple[Pixels, dict[str, str]]:
         pass  # nothing there, or what another program left: made again
     try:
         pixels = _decoded(path)
-    except (tarfile.TarError, OSError, EOFError, ValueError, KeyError) as error:
+    except (tarfile.TarError, lzma.LZMAError, zlib.error, OSError, EOFError, ValueError, KeyError) as error:
         raise ValueError(f"{path} is damaged ({' '.join(str(error).split())[:200]})") from error
     cached.parent.mkdir(parents=True, exist_ok=True)
     with files.replaced(cached) as file:
@@ -81,12 +83,9 @@ def from_torchvision(
     sets = torchvision().datasets.CIFAR10
     root = next((folder for folder in folders if (folder / sets.base_folder).is_dir()), None)
     if root is None:
-        if not reachable(HOST):
-            raise FileNotFoundError(
-                f"CIFAR-10 is not in {' or '.join(str(f / sets.base_folder) for f in folders)}, "
-                f"and {HOST} cannot be reached"
-            )
-        sets(home, download=True)
+        if reason := _missed(sets, home, reachable):
+            places = " or ".join(str(folder / sets.base_folder) for folder in folders)
+            raise FileNotFoundError(f"CIFAR-10 is not in {places}, and {reason}")
         root = home
     pixels = {}
     for part in SIZES:
@@ -98,6 +97,17 @@ def from_torchvision(
         pixels[f"{part}.labels"] = torch.tensor(given.targets)
     names = [name for name, _ in sets.train_list + sets.test_list]
     return pixels, {name: _sha256(root / sets.base_folder / name) for name in names}
+
+
+def _missed(sets: Callable[..., object], home: Path, reachable: Callable[[str], bool]) -> str:
+    """Why it could not be downloaded into `home`; nothing where it was."""
+    if not reachable(HOST):
+        return f"{HOST} cannot be reached"
+    try:
+        sets(home, download=True)
+    except (OSError, RuntimeError) as error:
+        return f"the download failed ({error})"
+    return ""
 
 
 def _sha256(path: Path) -> str:

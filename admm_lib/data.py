@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -190,9 +191,9 @@ def _find_mnist(root: str | Path | None, asked: bool = True) -> Path:
 def _reachable(host: str, wait: float = 5.0, remember: bool = True) -> bool:
     """Whether `host` answers within `wait` seconds; a "no" is remembered for an hour, across processes.
 
-    The memory is the file data/.unreachable, and is not asked where `remember` is False.
+    The memory is a file for each host, data/.unreachable-HOST, and is not asked where `remember` is False.
     """
-    remembered = HOME / ".unreachable"
+    remembered = HOME / f".unreachable-{host}"
     if remember and remembered.exists() and time.time() - remembered.stat().st_mtime < 3600:
         return False
     if _answers(host, wait):
@@ -241,7 +242,8 @@ def _cifar(name: str, root: str | Path | None, device: str | torch.device) -> Da
         if whole == "cifar10-jpeg":
             pixels, checksums = cifar.from_archive(folders)
         else:
-            pixels, checksums = cifar.from_torchvision(folders, HOME, _reachable)
+            asked = partial(_reachable, remember=False)  # there is no other set to take in its place
+            pixels, checksums = cifar.from_torchvision(folders, HOME, asked)
     except FileNotFoundError as error:
         raise DataError(f"{error}: put it there, or set ADMM_DATA to the folder that has it") from None
     except ValueError as error:

@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 
 from admm_lib import cifar, data
+from admm_lib._torchvision import torchvision
 from admm_lib.data import DataError
 
 
@@ -132,8 +134,35 @@ def test_a_damaged_archive_is_named(places, harm):
     assert not (places / "cache").exists()
 
 
+@pytest.mark.parametrize("packing", ["xz", "gz"])  # a name says nothing to tarfile
+def test_an_archive_that_is_damaged_behind_its_beginning_is_named(places, packing):
+    content = np.random.RandomState(0).randint(0, 16, 200_000).astype(np.uint8).tobytes()
+    path = places / cifar.ARCHIVE
+    with tarfile.open(path, f"w:{packing}") as archive:
+        member = tarfile.TarInfo("cifar10/train/cat/0000.jpg")
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2 :: 5] = bytes(len(damaged[len(damaged) // 2 :: 5]))
+    path.write_bytes(damaged)
+    with pytest.raises(DataError, match=r"jpeg\.tar\.xz is damaged .*: delete it, and fetch it again"):
+        data.load("cifar10-jpeg")
+
+
 def test_cifar10_that_cannot_be_had_is_named_with_its_place(places):
     with pytest.raises(DataError, match=r"cifar-10-batches-py, and www\.cs\.toronto\.edu cannot be reached"):
+        data.load("cifar10")
+
+
+@pytest.mark.parametrize("error", [URLError("no route to host"), RuntimeError("File not found")])
+def test_a_download_that_fails_is_told_with_the_remedy(places, monkeypatch, error):
+    class Failing(torchvision().datasets.CIFAR10):
+        def __init__(self, root, download):
+            raise error
+
+    monkeypatch.setattr(data, "_reachable", lambda host, **_: True)
+    monkeypatch.setattr(torchvision().datasets, "CIFAR10", Failing)
+    with pytest.raises(DataError, match=r"cifar-10-batches-py, and the download failed \(.*\): put it there"):
         data.load("cifar10")
 
 

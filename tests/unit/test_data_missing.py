@@ -2,13 +2,14 @@
 
 import hashlib
 import os
+import re
 import socket
 import time
 from threading import Event
 
 import pytest
 
-from admm_lib import data
+from admm_lib import cifar, data
 from admm_lib._torchvision import torchvision
 from admm_lib.data import DataError
 
@@ -132,9 +133,24 @@ def test_the_network_is_tried_once_and_remembered(empty_home, monkeypatch):
         assert data.load("auto").name == "digits"
     assert calls == [((data.MNIST_HOST, 443), 5.0)]
     an_hour_ago = time.time() - 3601
-    os.utime(empty_home / ".unreachable", (an_hour_ago, an_hour_ago))
+    os.utime(empty_home / f".unreachable-{data.MNIST_HOST}", (an_hour_ago, an_hour_ago))
     data.load("auto")
     assert len(calls) == 2
+
+
+def test_each_host_is_remembered_by_itself_and_a_set_asked_for_by_name_is_always_tried(
+    empty_home, monkeypatch
+):
+    tried = []
+    monkeypatch.setattr(data, "_answers", lambda host, wait: tried.append(host))
+    data.load("auto")
+    for name, host in (("mnist", data.MNIST_HOST), ("cifar10", cifar.HOST), ("cifar10", cifar.HOST)):
+        with pytest.raises(DataError, match=f"{re.escape(host)} cannot be reached"):
+            data.load(name)
+    data.load("auto")
+    assert tried == [data.MNIST_HOST, data.MNIST_HOST, cifar.HOST, cifar.HOST]
+    assert not data._reachable("host.invalid")
+    assert tried[-1] == "host.invalid"
 
 
 def test_a_folder_that_cannot_be_written_costs_only_the_memory(empty_home, monkeypatch):
