@@ -2,6 +2,7 @@
 
 import copy
 import difflib
+import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -11,19 +12,24 @@ from .form import Recipe, steps
 
 PROFILES = ("smoke", "quick", "paper")
 QUICK = 5  # times fewer epochs
+LONGEST = 120  # bytes of a name, of which files are named: most file systems take 255
 
 
 def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     """The recipe with other values at these paths, such as admm.rho, steps.1.keep.fc1.weight or flip.
 
     The numbers in a path count a list's places from 0; a path may end in a field that is not there yet. The
-    name says what was changed. Raises ValueError for a path that leads nowhere.
+    name says what was changed; a long one is cut, and ends in a hash of the changes. Raises ValueError for a
+    path that leads nowhere.
     """
     result = copy.deepcopy(recipe)
     for path, value in changes.items():
         _put(result, path, path, value)
     said = [f"{path}={value}" for path, value in changes.items()]
     result["name"] = "+".join(re.sub(r"[^\w.=-]+", "-", each).strip("-") for each in [recipe["name"], *said])
+    if len(name := result["name"].encode()) > LONGEST:
+        digest = hashlib.sha256("+".join(said).encode()).hexdigest()[:12]
+        result["name"] = f"{name[:LONGEST - 13].decode(errors='ignore')}-{digest}"
     return result
 
 

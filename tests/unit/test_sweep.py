@@ -33,6 +33,20 @@ def test_changes_reach_fields_by_their_path():
     assert recipe["admm"]["rho"] == TINY["admm"]["rho"]  # untouched
 
 
+def test_a_long_name_is_cut_and_told_from_others_by_its_end():
+    many = {f"steps.{step}.keep.fc1.weight": 100 for step in range(9)}
+    recipe = {**TINY, "steps": [{"keep": {}} for _ in range(9)]}
+    found = changed(recipe, many)["name"]
+    assert found.startswith("tiny+steps.0.keep.fc1.weight=100+steps.1.")
+    assert len(found) == 120
+    assert found == changed(recipe, many)["name"]
+    assert found != changed(recipe, {**many, "steps.8.keep.fc1.weight": 99})["name"]
+    title = changed(TINY, {"title": "ü" * 200})["name"]  # two bytes each, in a file's name
+    assert 110 < len(title.encode()) <= 120
+    assert len(changed(TINY, {"title": "x" * 109})["name"]) == 120
+    assert changed(TINY, {"title": "x" * 109})["name"].endswith("xxx")
+
+
 @pytest.mark.parametrize("name", sorted(path.stem for path in (data.HOME / "recipes").glob("*.yaml"))[::4])
 def test_every_recipe_can_be_shortened(name):
     path = data.HOME / "recipes" / f"{name}.yaml"
