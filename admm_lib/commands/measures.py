@@ -7,11 +7,11 @@ def add(commands: argparse._SubParsersAction) -> None:
     """times, imagenet, generalization and reencode."""
     times = commands.add_parser("times", help="time pruned networks on this machine, and record that")
     times.add_argument("networks", nargs="+", metavar="NETWORK", help="lenet300, lenet5 or resnet20")
-    times.add_argument("--rounds", type=int, default=15, help="of each measurement (default: %(default)s)")
+    times.add_argument("--rounds", type=int, help="of each measurement (default: 15)")
     times.set_defaults(command=_times)
 
     imagenet = commands.add_parser("imagenet", help="time OPQ's solution, or ADMM, on torchvision's networks")
-    imagenet.add_argument("--rounds", type=int, default=7, help="default: %(default)s")
+    imagenet.add_argument("--rounds", type=int, help="of each measurement (default: 7, with --admm 3)")
     imagenet.add_argument("--admm", action="store_true", help="what ADMM costs beside training (15 minutes)")
     imagenet.set_defaults(command=_imagenet)
 
@@ -28,7 +28,7 @@ def _times(options: argparse.Namespace) -> int:
     from .. import times
 
     for network in options.networks:
-        print(times.record(network, report=print, rounds=options.rounds))
+        print(times.record(network, report=print, **_rounds(options)))
     return 0
 
 
@@ -36,8 +36,13 @@ def _imagenet(options: argparse.Namespace) -> int:
     from .. import imagenet_cost
 
     record = imagenet_cost.record_admm if options.admm else imagenet_cost.record
-    print(record(options.rounds, report=print))
+    print(record(report=print, **_rounds(options)))
     return 0
+
+
+def _rounds(options: argparse.Namespace) -> dict[str, int]:
+    """The rounds that were asked for; each measurement has a default of its own."""
+    return {} if options.rounds is None else {"rounds": options.rounds}
 
 
 def _generalization(options: argparse.Namespace) -> int:

@@ -78,7 +78,7 @@ def _add_sweep(commands: argparse._SubParsersAction) -> None:
 def _run(options: argparse.Namespace) -> int:
     from .. import pipelines, recipes, sweep
 
-    changes = dict(_change(text) for text in options.changes)
+    changes = _changes(options.changes)
     if not changes and options.profile == "paper":
         if not options.resume:
             raise ValueError("records are never made again over their old ones: give --home another folder")
@@ -98,10 +98,8 @@ def _sweep(options: argparse.Namespace) -> int:
     from .. import sweep
 
     axes = {}
-    for text in options.axes:
-        path, values = _change(text)
-        if isinstance(values, str):
-            values = tuple(values.split(","))
+    for path, given in _changes(options.axes).items():
+        values = tuple(given.split(",")) if isinstance(given, str) else given
         axes[path] = list(values) if isinstance(values, tuple) else [values]
     home = options.home or sweep.FOLDER
     rows = sweep.run(
@@ -112,11 +110,17 @@ def _sweep(options: argparse.Namespace) -> int:
     return 1 if any("error" in row for row in rows) else 0
 
 
-def _change(text: str) -> tuple[str, Any]:
-    path, equals, given = text.partition("=")
-    if not equals:
-        raise ValueError(f"--set takes PATH=VALUE, as admm.rho=0.01, not {text!r}")
-    return path, value(given)
+def _changes(texts: list[str]) -> dict[str, Any]:
+    """The value given for each path. Raises ValueError for a path without one, or with two."""
+    found = {}
+    for text in texts:
+        path, equals, given = text.partition("=")
+        if not equals:
+            raise ValueError(f"--set takes PATH=VALUE, as admm.rho=0.01, not {text!r}")
+        if path in found:
+            raise ValueError(f"--set {path} is given twice: give it once")
+        found[path] = value(given)
+    return found
 
 
 def _study(options: argparse.Namespace) -> int:

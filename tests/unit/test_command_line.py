@@ -13,7 +13,7 @@ from torch import nn
 from unit.tiny import TINY, written
 
 import admm_lib as al
-from admm_lib import codec, data, records
+from admm_lib import codec, data, imagenet_cost, records, times
 from admm_lib.__main__ import main
 
 FILE = data.HOME / "models" / "lenet5-file-1551-seed110.admm"
@@ -134,6 +134,8 @@ def test_export_writes_what_onnx_runtime_runs(own, capsys, tmp_path):
         (["run", "tiny.yaml", "--profile", "fast"], "profile must be one of smoke, quick, paper"),
         (["run", "tiny.yaml", "--no-resume"], "give --home another folder"),
         (["sweep", "tiny.yaml", "--set", "admm.rho=0.1,-1"], "admm: rho must be a positive number"),
+        (["run", "tiny.yaml", "--set", "admm.rho=1", "--set", "admm.rho=2"], "--set admm.rho is given twice"),
+        (["sweep", "tiny.yaml", "--set", "admm.rho=1", "--set", "admm.rho=2"], "--set admm.rho is given"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_is_said_in_one_line(own, tmp_path, capsys, words, reason):
@@ -178,6 +180,19 @@ def test_the_help_of_each_command_can_be_read(capsys):
             main([command, "--help"])
         assert end.value.code == 0
         assert len(capsys.readouterr().out) > 100
+
+
+@pytest.mark.parametrize(
+    ("words", "module", "name"),
+    [(["imagenet"], imagenet_cost, "record"), (["imagenet", "--admm"], imagenet_cost, "record_admm"),
+     (["times", "lenet5"], times, "record")],
+)  # fmt: skip
+def test_rounds_are_the_measurement_s_own_unless_given(monkeypatch, words, module, name):
+    asked = []
+    monkeypatch.setattr(module, name, lambda *_, report, **more: asked.append(more))
+    assert main(words) == 0
+    assert main([*words, "--rounds", "2"]) == 0
+    assert asked == [{}, {"rounds": 2}]
 
 
 def test_it_runs_as_a_module():
