@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from . import groups
 from .evaluation import in_eval_mode
 from .parametrizations import bake
+from .storage import uniform
 
 LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
 # Picojoules in a 45 nm process: 32 bits from DRAM, and a multiplication with an addition of 32-bit floats.
@@ -31,9 +32,9 @@ class Work:
 def work(model: nn.Module, inputs: Tensor) -> list[Work]:
     """The work of each linear layer and convolution on one of `inputs`, a batch, in the order they run.
 
-    macs = (places of the output) (weights of one output) (outputs); nonzero_macs = places (nonzero weights):
-    what hardware would do that skips every zero weight at no cost. A layer that runs twice counts twice. The
-    model is not changed.
+    macs = places weights, with the places of the output, or, of a transposed convolution, which spreads each
+    place of its input, those of the input; nonzero_macs = places (nonzero weights): what hardware would do
+    that skips every zero weight at no cost. A layer that runs twice counts twice. The model is not changed.
 
     >>> from admm_lib import cost
     >>> model = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1))
@@ -46,8 +47,9 @@ def work(model: nn.Module, inputs: Tensor) -> list[Work]:
     names = {module: name for name, module in plain.named_modules() if isinstance(module, LAYERS)}
 
     def look(module: nn.Module, arguments: tuple[Tensor, ...], outputs: Tensor) -> None:
-        channels = outputs.shape[-1 if isinstance(module, nn.Linear) else 1]
-        places = outputs[0].numel() // channels
+        spread = isinstance(module, nn.modules.conv._ConvTransposeNd)
+        seen = arguments[0] if spread else outputs
+        places = seen[0].numel() // seen.shape[-1 if isinstance(module, nn.Linear) else 1]
         weight = module.weight
         found.append(
             Work(names[module], places * weight.numel(), places * int(weight.count_nonzero()))
@@ -94,13 +96,8 @@ def positions(weight: Tensor, by: str = "element", group: groups.Group = None) -
     if by == "n:m":
         most = int(groups.neighbours((weight != 0).float(), group).sum(1).max())
         whole, rest = divmod(weight.shape[1:].numel(), group)
-        return len(weight) * (whole * _log2_choose(total, most) + _log2_choose(rest, min(most, rest)))
-    return _log2_choose(total, int((groups.norms(weight, by, group) > 0).sum()))
-
-
-def _log2_choose(total: int, chosen: int) -> float:
-    logs = [math.lgamma(each + 1) for each in (total, chosen, total - chosen)]
-    return max(0.0, (logs[0] - logs[1] - logs[2]) / math.log(2))
+        return len(weight) * (whole * uniform(total, most) + uniform(rest, min(most, rest)))
+    return uniform(total, int((groups.norms(weight, by, group) > 0).sum()))
 
 
 def break_even(value_bits: float, index_bits: float) -> float:

@@ -45,6 +45,9 @@ def evaluate(
 ) -> Evaluation:
     """Loss and metric of `model` on a split or any iterable of (inputs, targets), in full precision.
 
+    Convolutions on a GPU have it whatever torch is set to; linear layers as `set_float32_matmul_precision`
+    of torch says, by default so.
+
     `loss(outputs, targets)`, by default cross-entropy, is the mean of a batch; `metric(outputs, targets)`
     gives one score per example, (N,). Every part of the model keeps its training mode. Raises ValueError for
     a whole data set, for what gives single examples (a Dataset, a pair of tensors), for no example, and for
@@ -62,7 +65,8 @@ def evaluate(
         raise ValueError("evaluate takes one split: data.train, data.val or data.test")
     device = next((each.device for each in model.parameters()), torch.device("cpu"))
     total, examples, scores = 0.0, 0, []
-    exact = torch.backends.cudnn.flags(torch.backends.cudnn.enabled, allow_tf32=False)
+    now = torch.backends.cudnn  # flags() sets all of them
+    exact = now.flags(now.enabled, now.benchmark, now.benchmark_limit, now.deterministic, allow_tf32=False)
     with in_eval_mode(model), exact:  # on a GPU torch's own choice for convolutions is the shorter tf32
         for batch in stream(data, batch_size, None, None):
             inputs, targets = (part.to(device) for part in batch)

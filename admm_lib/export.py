@@ -35,7 +35,8 @@ def content(model: nn.Module, inputs: Tensor | tuple[Tensor, ...]) -> bytes:
 
     `inputs` is a batch or a tuple of the arguments of `forward`, each with the examples along its first
     dimension. It is run on them in ONNX Runtime: ValueError where its outputs differ from those of the
-    network by more than rounding, or where the network cannot be exported. The model is not changed.
+    network by more than rounding, or where the network cannot be exported, or gives anything but tensors. The
+    model is not changed.
     """
     import onnxruntime
 
@@ -55,6 +56,9 @@ def content(model: nn.Module, inputs: Tensor | tuple[Tensor, ...]) -> bytes:
     outputs = session.run(None, {name: each.cpu().numpy() for name, each in zip(names, given, strict=True)})
     expected = network(*given)
     expected = list(expected) if isinstance(expected, (tuple, list)) else [expected]
+    if odd := [each for each in expected if not isinstance(each, Tensor)]:
+        told = f"it gives a {type(odd[0]).__name__}, where a tensor or a tuple of tensors belongs"
+        raise ValueError(f"the network cannot be exported to ONNX: {told}")
     for theirs, ours in zip(outputs, expected, strict=True):
         apart = (torch.from_numpy(theirs) - ours.cpu()).abs().max()
         if not apart <= TOLERANCE * ours.abs().max().clamp_min(1e-6).cpu():

@@ -38,6 +38,17 @@ def test_a_layer_that_runs_twice_works_twice_and_groups_save_work():
     assert found.macs == 6 * 24
 
 
+@pytest.mark.parametrize(
+    ("layer", "images", "macs"),
+    [(nn.ConvTranspose2d(1, 1, 2, stride=2), (2, 1, 4, 4), 64),
+     (nn.ConvTranspose2d(6, 4, 3, stride=2, groups=2), (1, 6, 5, 5), 25 * 6 * 2 * 9),
+     (nn.ConvTranspose1d(2, 3, 4), (1, 2, 7), 7 * 2 * 3 * 4)],
+)  # fmt: skip
+def test_a_transposed_convolution_spreads_each_place_of_its_input(layer, images, macs):
+    (found,) = cost.work(layer, torch.zeros(images))
+    assert found.macs == macs
+
+
 @pytest.mark.parametrize("density", [0.5, 0.1, 0.003])
 def test_positions_take_the_entropy_of_the_mask(density):
     n = 10_000_000

@@ -76,6 +76,19 @@ def test_convolutions_on_a_gpu_are_evaluated_in_whole_floats():
     assert torch.backends.cudnn.allow_tf32 == before
 
 
+def test_what_else_a_reader_has_set_for_convolutions_holds_while_they_are_evaluated():
+    seen = []
+
+    class Asks(nn.Linear):
+        def forward(self, x):
+            seen.append((torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic))
+            return super().forward(x)
+
+    with torch.backends.cudnn.flags(benchmark=True, deterministic=True):
+        al.evaluate(Asks(2, 2), [(torch.ones(3, 2), torch.zeros(3, dtype=torch.long))])
+    assert seen == [(True, True)]
+
+
 def test_the_bitmap_is_of_the_test_set_in_order():
     model = network()
     model[3].bias.data[3] = 1e6  # says 3 to everything

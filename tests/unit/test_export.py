@@ -59,10 +59,21 @@ def test_what_goes_wrong_is_said_and_leaves_no_file(tmp_path, monkeypatch):
         def forward(self, inputs):
             return inputs if inputs.sum() > 0 else -inputs
 
+    class Also(nn.Linear):
+        def __init__(self, more):
+            super().__init__(2, 2)
+            self.more = more
+
+        def forward(self, inputs):
+            return super().forward(inputs), self.more
+
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         export.to_onnx(nn.Linear(2, 2), torch.ones(3, 2), tmp_path / "none" / "a.onnx")
     with pytest.raises(ValueError, match="cannot be exported to ONNX"):
         export.to_onnx(Odd(), torch.ones(3, 2), tmp_path / "a.onnx")
+    for more, kind in ((None, "NoneType"), ({}, "dict"), ((torch.ones(3, 2),) * 2, "tuple")):
+        with pytest.raises(ValueError, match=f"cannot be exported to ONNX: it gives a {kind}, "):
+            export.to_onnx(Also(more), torch.ones(3, 2), tmp_path / "a.onnx")
     monkeypatch.setattr(export, "TOLERANCE", -1.0)
     with pytest.raises(ValueError, match="ONNX Runtime computes something else"):
         export.to_onnx(nn.Linear(2, 2), torch.ones(3, 2), tmp_path / "a.onnx")
