@@ -3,8 +3,9 @@
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,19 +20,29 @@ LONGEST = 800  # characters of a message, in which a field's value may stand
 def replaced(path: Path) -> Iterator[BinaryIO]:
     """A new file to write to, which takes the place of `path` when the block ends, and is on the disk then.
 
-    A reader, a killed writer or one that fails never leaves half of it: the file there before stays. Raises
-    FileNotFoundError where the folder is missing.
+    A reader, a killed writer or one that fails never leaves half of it: the file there before stays. A link
+    goes on to lead to the file, which keeps its permissions. Raises FileNotFoundError where the folder is
+    missing.
     """
+    path = Path(os.path.realpath(path))
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with partial.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        with suppress(FileNotFoundError):
+            shutil.copymode(path, partial)
         os.replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+    with suppress(OSError):  # the folder's new entry, too, where the platform can
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def cache_folder() -> Path:

@@ -62,7 +62,8 @@ def describe(path: str | Path, network: nn.Module | None = None) -> str:
         shape = " x ".join(map(str, entry.shape)) or "a number"
         kept = entry.keep if entry.stored_positions else entry.numel
         ratio = f"{entry.numel / kept:,.1f}x" if kept else "none"
-        lines.append(f"{entry.name:<24}{shape:>18}{entry.numel:>13,}{kept:>12,}{ratio:>9}  {entry.stored_as}")
+        told = entry.name if entry.name.isprintable() else repr(entry.name)  # it may come from a stranger
+        lines.append(f"{told:<24}{shape:>18}{entry.numel:>13,}{kept:>12,}{ratio:>9}  {entry.stored_as}")
     if model is None:
         return "\n".join([*lines, "", "Their order and the ladder need the network: --network mynet:MyNet"])
     lines += ["", str(storage.ladder(model))]

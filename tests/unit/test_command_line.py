@@ -69,6 +69,18 @@ def test_inspect_of_a_network_that_the_file_does_not_name(own, capsys):
     assert "= the file, all included" in capsys.readouterr().out
 
 
+def test_inspect_writes_no_control_characters_of_a_file_to_a_terminal(tmp_path, capsys):
+    model = nn.Module()
+    model.register_parameter("\x1b[2J\rgreen", nn.Parameter(torch.ones(2)))
+    model.register_parameter("grün", nn.Parameter(torch.ones(2)))
+    al.save(model, tmp_path / "odd.admm")
+    assert main(["inspect", str(tmp_path / "odd.admm")]) == 0
+    said = capsys.readouterr().out
+    assert "'\\x1b[2J\\rgreen' " in said
+    assert "\ngrün " in said
+    assert said.replace("\n", "").isprintable()
+
+
 @pytest.mark.usefixtures("own")
 def test_inspect_lists_tensors_in_the_order_of_the_network(tmp_path, capsys):
     (tmp_path / "mynet.py").write_text(ORDERED)

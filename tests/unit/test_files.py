@@ -1,6 +1,7 @@
 """Files are replaced as a whole, once they are on the disk, or not at all."""
 
 import os
+import stat
 
 import pytest
 import torch
@@ -46,11 +47,36 @@ def test_a_file_takes_the_place_of_the_old_one_when_it_is_on_the_disk(tmp_path, 
 
 def test_what_is_on_the_disk_is_whole_before_it_has_its_name(tmp_path, monkeypatch):
     path, seen = tmp_path / "name", []
-    monkeypatch.setattr(os, "fsync", lambda number: seen.append((os.fstat(number).st_size, path.exists())))
+
+    def fsync(number):
+        found = os.fstat(number)
+        seen.append(("folder" if stat.S_ISDIR(found.st_mode) else found.st_size, path.exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
     with files.replaced(path) as file:
         file.write(b"12345")
-    assert seen == [(5, False)]
+    assert seen == [(5, False), ("folder", True)]  # a name is on the disk when its folder is
     assert path.read_bytes() == b"12345"
+
+
+def test_a_folder_that_cannot_be_synced_costs_only_that(tmp_path, monkeypatch):
+    real = os.open
+    monkeypatch.setattr(os, "open", lambda path, *more: fail() if path == tmp_path else real(path, *more))
+    write_text(tmp_path / "name")
+    assert (tmp_path / "name").read_text() == "text"
+
+
+def test_a_link_leads_on_to_the_file_and_the_file_keeps_its_permissions(tmp_path):
+    (tmp_path / "there").mkdir()
+    target, link = tmp_path / "there" / "target", tmp_path / "link"
+    target.write_text("old")
+    target.chmod(0o640)
+    link.symlink_to(target)
+    write_text(link)
+    assert link.readlink() == target
+    assert target.read_text() == "text"
+    assert stat.S_IMODE(target.stat().st_mode) == 0o640
+    assert list(target.parent.iterdir()) == [target]
 
 
 def interrupted(path):
