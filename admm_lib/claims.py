@@ -70,7 +70,7 @@ TIE = 1.02  # records whose ratios differ by less than this factor answer a clai
 
 def published(name: str = "leaderboard") -> list[dict[str, str]]:
     """The rows of data/published/NAME.csv; each says where it was read and whether that was verified."""
-    with open(PUBLISHED / f"{name}.csv", newline="") as file:
+    with open(PUBLISHED / f"{name}.csv", newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
+from . import files
+
 KERNEL = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
 LANGUAGE = {  # without the version, which differs from machine to machine
     "name": "python",
@@ -113,4 +115,5 @@ def write(notebook: NotebookNode, path: Path) -> None:
     """Write the committed form of `notebook`, where it differs from what is there."""
     text = nbformat.writes(normalise(notebook)) + "\n"
     if not path.exists() or path.read_text(encoding="utf-8") != text:
-        path.write_text(text, encoding="utf-8")
+        with files.replaced(path) as file:
+            file.write(text.encode())

@@ -18,6 +18,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from . import notebook_html
 from .notebook_form import KERNEL, added, normalise, write
+from .recipes import PROFILES
 
 __all__ = [
     "NotebookError", "Outcome", "check", "normalise", "parameters", "read", "run", "sequence",
@@ -26,7 +27,6 @@ __all__ = [
 
 HOME = Path(__file__).resolve().parent.parent / "notebooks"
 QUIET_KERNEL = ["--IPKernelApp.log_level=50"]  # what matters comes back with the cell
-PROFILES = ("smoke", "quick", "paper")
 
 
 class NotebookError(ValueError):

@@ -83,14 +83,15 @@ def _site(options: argparse.Namespace) -> int:
 
 
 def _table(options: argparse.Namespace) -> int:
-    from .. import results
+    from .. import files, results
 
     if options.readme:
         from ..figures import leaderboard, style
 
         results.update()
         content = style.png(leaderboard.of_readme())
-        (results.HOME / "errors.png").write_bytes(content)
+        with files.replaced(results.HOME / "errors.png") as file:
+            file.write(content)
     print(results.table())
     return 0
 

@@ -2,11 +2,15 @@
 
 import os
 import stat
+from argparse import Namespace
 
 import pytest
 import torch
+from nbformat.v4 import new_notebook
 
-from admm_lib import checkpoints, codec, files, models, records, stage_files
+from admm_lib import checkpoints, codec, files, models, notebook_form, records, results, stage_files
+from admm_lib.commands import project
+from admm_lib.figures import leaderboard, style
 
 
 def write_text(path):
@@ -25,13 +29,28 @@ def write_stage(path):
     stage_files.keep(models.create("lenet300", 0), path, {"seconds": 1.0})
 
 
+def write_notebook(path):
+    notebook_form.write(new_notebook(), path)
+
+
+def write_figure(path):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(results, "HOME", path.parent)
+        patched.setattr(results, "update", lambda: None)
+        patched.setattr(leaderboard, "of_readme", lambda: None)
+        patched.setattr(style, "png", lambda figure: b"figure")
+        project._table(Namespace(readme=True))
+
+
 def fail(*_):
     raise OSError("disk full")
 
 
-@pytest.mark.parametrize("write", [write_text, write_network, write_checkpoint, write_stage])
+@pytest.mark.parametrize(
+    "write", [write_text, write_network, write_checkpoint, write_stage, write_notebook, write_figure]
+)
 def test_a_file_takes_the_place_of_the_old_one_when_it_is_on_the_disk(tmp_path, monkeypatch, write):
-    path = tmp_path / "name.file"
+    path = tmp_path / "errors.png"  # as one of them names it
     path.write_text("old")
     for broken in ("fsync", "replace"):
         with monkeypatch.context() as patched:
