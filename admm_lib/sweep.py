@@ -114,7 +114,7 @@ def results(kept: Path) -> list[Row]:
         for row in rows:
             _key(row)
         return rows
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"{kept} is damaged ({error}): move it away to start the sweep anew") from None
 
 
