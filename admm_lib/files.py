@@ -1,9 +1,11 @@
 """Files that are there as a whole or not at all, where they may wait, and what YAML files say."""
 
+import getpass
 import hashlib
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -53,9 +55,8 @@ def cache_folder() -> Path:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Alone, among the processes of this machine, with a file that is read, changed and written again."""
-    folder = cache_folder() / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]):
+    name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
+    with FileLock(Path(tempfile.gettempdir()) / f"admm_lib-{getpass.getuser()}-{name}.lock"):
         yield
 
 
