@@ -1,6 +1,5 @@
 """Files that are there as a whole or not at all, where they may wait, and what YAML files say."""
 
-import getpass
 import hashlib
 import os
 import secrets
@@ -56,7 +55,8 @@ def cache_folder() -> Path:
 def locked(path: Path) -> Iterator[None]:
     """Alone, among the processes of this machine, with a file that is read, changed and written again."""
     name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
-    with FileLock(Path(tempfile.gettempdir()) / f"admm_lib-{getpass.getuser()}-{name}.lock"):
+    owner = os.getuid() if hasattr(os, "getuid") else ""  # others may not write what is ours
+    with FileLock(Path(tempfile.gettempdir()) / f"admm_lib-{owner}-{name}.lock"):
         yield
 
 
