@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from .controls import choices
-
 State = dict[str, Any]
 Step = Callable[[], None]
 REST = 0.3  # seconds without a move, longer than between two keys, after which slow numbers are worked out
@@ -62,24 +60,6 @@ class Ahead:
                 left[0]()
             if self._next is None:
                 self._next = loop.call_later(BREATH, self._step, loop, left[1:])
-
-
-def worth_drawing(
-    controls: Mapping[str, Any], moved: Any = None, slow: bool = False
-) -> tuple[list[State], list[State]]:
-    """The states one move away from where the controls stand, and those up to `FAR` moves away.
-
-    Where pictures are slow, a hand that moves meanwhile waits for the one that is being drawn: then only
-    those that the control `moved` last leads to, or, before any was, those one move away.
-    """
-    state = {name: control.value for name, control in controls.items()}
-    listed = {name: control for name, control in controls.items() if hasattr(control, "options")}
-    options = {name: choices(control) for name, control in listed.items()}
-    last = next((name for name, control in listed.items() if control is moved), None)
-    near, *far = (list(moves_away(state, options, last, distance)) for distance in range(1, FAR + 1))
-    if slow:
-        return [each for each in near if last is None or each[last] != state[last]], []
-    return near, [each for states in far for each in states]
 
 
 def moves_away(

@@ -23,7 +23,7 @@ from traitlets import TraitError
 
 from ..figures.style import CSS_DPI, Picture, collected_later, lightened, png, show
 from . import downloads
-from .ahead import FIRST, Ahead, State, worth_drawing
+from .ahead import FAR, FIRST, Ahead, State, moves_away
 from .controls import choices, menu, slider
 from .page import COPY, ON_THE_PAGE
 from .worker import Worker
@@ -32,7 +32,7 @@ __all__ = ["Panel", "State", "Worker", "choices", "menu", "slider"]
 
 DPI = 120  # pixels per inch of a panel: fewer than in a printed figure, for speed
 COUNTING = "…"  # the line under a picture that is there before its numbers
-QUICK, SLOW = 0.03, 0.1  # seconds that these may take to be there at once, or, as pictures, ahead
+QUICK, SLOW = 0.03, 0.1  # seconds that these may take to be there at once, or to be worked out ahead
 
 
 @dataclass
@@ -73,7 +73,7 @@ class Panel:
         self._draw, self._text, self._code, self._size = draw, text, code, cache
         self._drawn: OrderedDict[tuple, Shown] = OrderedDict()
         self._lock, self._pending, self._muted = threading.Lock(), False, False
-        self._line_later, self._longest, self._drawing = False, 0.0, 0.0
+        self._line_later, self._longest = False, 0.0
         self._error, self.ahead = "", Ahead()
         # Without a tooltip: ipywidgets 8.1 fails in the browser to draw an Image that has one.
         self._image = widgets.Image(format="png", layout=widgets.Layout(object_fit="contain"))
@@ -182,10 +182,13 @@ class Panel:
             self._look_ahead(change["owner"])
 
     def _look_ahead(self, moved: widgets.Widget | None = None, wait: float = 0) -> None:
-        near, far = worth_drawing(self.controls, moved, slow=self._drawing > SLOW)
-        steps = [partial(self._foresee, state) for state in (*near, *far)]
+        listed = {name: control for name, control in self.controls.items() if hasattr(control, "options")}
+        options = {name: choices(control) for name, control in listed.items()}
+        last = next((name for name, control in listed.items() if control is moved), None)
+        ways = [list(moves_away(self.state, options, last, distance)) for distance in range(1, FAR + 1)]
+        steps = [partial(self._foresee, state) for states in ways for state in states]
         if self._longest <= SLOW:  # else a hand that moves meanwhile would wait for them
-            steps += [partial(self._foresee_line, state) for state in near]
+            steps += [partial(self._foresee_line, state) for state in ways[0]]
         self.ahead.start(steps, self.refresh_line if self._line.value == COUNTING else None, wait)
 
     def refresh_line(self) -> None:
@@ -236,12 +239,10 @@ class Panel:
     def _lookup(self, state: State) -> Shown:
         key = tuple(state.items())
         if key not in self._drawn:
-            began = time.perf_counter()
             figure = lightened(self._draw(**state))
             if not self._drawn:
                 self._fix_size(figure)
             self._drawn[key] = Shown(png(figure, dpi=DPI, compress=1), None if self._text else "")
-            self._drawing = time.perf_counter() - began
         self._drawn.move_to_end(key)
         while len(self._drawn) > self._size:
             self._drawn.popitem(last=False)

@@ -36,8 +36,7 @@ def drawing():
 
 
 @pytest.fixture
-def panel(drawing, monkeypatch):
-    monkeypatch.setattr(base, "SLOW", 0.9)  # no drawing is, on whatever machine
+def panel(drawing):
     return Panel(
         "a test",
         {
@@ -151,14 +150,6 @@ def test_while_the_reader_looks_the_next_pictures_are_drawn(panel, drawing):
     assert drawing.states[6:] == [
         (3.0, "better"), (4.0, "better"), (3.0, "fail"), (3.0, "good"), (1.0, "better")
     ]  # fmt: skip
-
-
-def test_where_pictures_are_slow_only_the_hands_own_way_is_drawn_ahead(panel, drawing, monkeypatch):
-    monkeypatch.setattr(base, "SLOW", 0)
-    looking(panel, lambda: setattr(panel.controls["a"], "value", 2.0))
-    assert drawing.states == [(1.0, "good"), (2.0, "good"), (3.0, "good")]
-    looking(panel, lambda: setattr(panel.controls["b"], "value", "better"))
-    assert drawing.states[3:] == [(2.0, "better"), (2.0, "fail"), (2.0, "good")]
 
 
 def test_what_fails_ahead_waits_for_its_turn(panel, drawing):
