@@ -98,15 +98,25 @@ from pathlib import Path
 sys.path.insert(0, "tests")
 from unit.test_records import RECIPE, run
 from admm_lib import records
+print("ready", flush=True)
+sys.stdin.read(1)
 for seed in range(int(sys.argv[1]), 140, 2):
     records.add_run(RECIPE, run(seed, accuracy=99.0), {}, Path(sys.argv[2]))
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     parts = [
-        subprocess.Popen([sys.executable, "-c", words, str(first), str(tmp_path)], env=environment)
+        subprocess.Popen(
+            [sys.executable, "-c", words, str(first), str(tmp_path)],
+            env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )
         for first in (100, 101)
-    ]
-    assert [part.wait() for part in parts] == [0, 0]
+    ]  # fmt: skip
+    assert [part.stdout.readline() for part in parts] == ["ready\n"] * 2
+    for part in parts:  # at once
+        part.stdin.write("!")
+        part.stdin.flush()
+    assert [part.communicate()[0] for part in parts] == ["", ""]
+    assert [part.returncode for part in parts] == [0, 0]
     (path,) = tmp_path.glob("*.json")
     assert [each["seed"] for each in records.read(path.stem, tmp_path)["runs"]] == list(range(100, 140))
 
