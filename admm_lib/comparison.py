@@ -26,7 +26,6 @@ from .names import resolve
 from .pruning_ways import WAYS, Task, Way
 from .recipe_stages import Stage
 from .recipes import CHOICES
-from .records import Interval, interval
 from .shrink import shrink
 from .stages import Report, Runner
 
@@ -119,35 +118,6 @@ def _goes_on(record: Record, found: Comparison) -> bool:
 def points(found: Comparison) -> list[tuple[str, str]]:
     """Every (way, budget), in order."""
     return [(way, at) for arm in found["arms"] for at in arm["at"] for way in arm["ways"]]
-
-
-def result(name: str, folder: Path | None = None) -> Record:
-    """The record of a comparison. FileNotFoundError where there is none; ValueError where points of it are
-    missing: what is shown of a comparison is all of it.
-    """
-    path = (folder or HOME) / f"{name}.json"
-    command = f"`admm compare data/comparison/{name}.yaml`"
-    if not path.exists():
-        raise FileNotFoundError(f"no record of the comparison {name!r}: {command}")
-    record = json.loads(path.read_text())
-    found = record["comparison"]
-    done = {(row["seed"], row["way"], row["at"]) for row in record["runs"]}
-    wanted = {(seed, *point) for seed in found["seeds"] for point in points(found)}
-    if left := wanted - done:
-        raise ValueError(f"{path.name} lacks {len(left)} of {len(wanted)} runs: run it to its end, {command}")
-    return record
-
-
-def accuracies(record: Record, way: str, at: str) -> dict[int, float]:
-    """Test accuracy in percent by seed, of the seeds of the comparison."""
-    found = {row["seed"]: row["test"] for row in record["runs"] if (row["way"], row["at"]) == (way, at)}
-    return {seed: found[seed] for seed in record["comparison"]["seeds"]}
-
-
-def difference(record: Record, way: str, other: str, at: str) -> Interval:
-    """The interval of `way` minus `other` in points of test accuracy, over pairs from one dense network."""
-    ours, theirs = (accuracies(record, each, at) for each in (way, other))
-    return interval([ours[seed] - theirs[seed] for seed in ours])
 
 
 def run(

@@ -1,15 +1,19 @@
-"""The results tables: our records beside what was published, one table per track, never a mixed one."""
+"""The results tables: our records beside what was published, one table per track, never a mixed one; and the
+ways of pruning that were compared under one protocol.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from . import claims, records
+from . import claims, comparison_results, records
 from .claims import Claim
+from .comparison import points
 from .data import HOME
+from .pruning_ways import WAYS
 
 __all__ = ["HEAD", "HEAD_CLAIMS", "HEAD_KEY", "HEAD_READ", "TRACKS", "fill", "key", "leaderboard", "reading",
-           "rows", "table", "update"]  # fmt: skip
+           "rows", "table", "update", "ways"]  # fmt: skip
 
 MARKS = "<!-- results: made by `make table` -->", "<!-- end of results -->"
 TRACKS = {  # where a run starts, and so what its ratios are counted against
@@ -182,6 +186,25 @@ def setting(record: dict[str, Any]) -> str:
     words += [f"{len(steps)} steps"] if steps else []
     words += ["filters first"] if any(step.get("by") == "filter" for step in steps) else []
     return ", ".join(words)
+
+
+def ways(record: dict[str, Any]) -> str:
+    """A comparison as Markdown: a line for each way, a column for each budget, and in a cell the mean test
+    accuracy in percent, with its interval, and the verdict beside ADMM.
+    """
+    found, there = record["comparison"], points(record["comparison"])
+    against = {at: comparison_results.against_admm(record, at) for at in found["budgets"]}
+
+    def cell(way: str, at: str) -> str:
+        if (way, at) not in there:
+            return ""
+        each = records.interval(list(comparison_results.accuracies(record, way, at).values()))
+        stands = f", {comparison_results.verdict(against[at][way])}" if way in against[at] else ""
+        return f"{each.mean:.2f} [{each.low:.2f}, {each.high:.2f}]{stands}"
+
+    head = ["way", *(at.replace("x", "×") for at in against)]
+    names = dict.fromkeys(way for way, _ in there)
+    return _markdown([head, *([WAYS[way].title, *(cell(way, at) for at in against)] for way in names)])
 
 
 def _by_track(items: Sequence[T], track: Callable[[T], str], drawn: Callable[[list[T]], str]) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..records import Interval
-from .style import BLUE, COLORS, FAINT, INK, LINES, MARKERS, ORANGE, new_figure, styled
+from .style import BLUE, COLORS, FAINT, GREY, INK, LINES, MARKERS, ORANGE, new_figure, styled
 
 COLUMNS = 8  # flipped images on show
 
@@ -123,29 +123,39 @@ def training_curves(
 
 
 @styled
-def ways(panes: Mapping[str, Mapping[str, Interval]], other: str, linear: float = 0.5) -> Figure:
-    """How far each way of pruning ends from `other`, in points, with 95% intervals; a pane per budget.
+def ways(
+    panes: Mapping[str, Mapping[str, Sequence[Interval]]], others: Sequence[str], linear: float = 0.5
+) -> Figure:
+    """How far each way of pruning ends from each of `others`, in points, 95% intervals, a pane per budget.
 
-    Blue where the whole interval lies on one side of zero. Beyond +-`linear` the axes are logarithmic.
+    Dark where all intervals of a way lie on one and the same side of zero. Beyond +-`linear` the axes are
+    logarithmic.
     """
     names = list(dict.fromkeys(name for found in panes.values() for name in found))
-    figure = new_figure(7.5, 1.0 + 0.27 * len(names))
+    figure = new_figure(7.5, 1.2 + (0.2 + 0.12 * len(others)) * len(names))
     row = figure.subplots(1, len(panes), squeeze=False, sharey=True)[0]
+    heights = np.linspace(-0.17, 0.17, len(others)) if len(others) > 1 else [0.0]
     for axes, (title, found) in zip(row, panes.items(), strict=True):
         axes.axvline(0, color=INK, lw=0.8, ls=":")
         for name, each in found.items():
-            color = BLUE if each.low > 0 or each.high < 0 else COLORS["dense"]
-            axes.hlines(names.index(name), each.low, each.high, color=color, lw=2)
-            axes.plot(each.mean, names.index(name), "o", color=color, ms=5)
+            told = all(one.low > 0 for one in each) or all(one.high < 0 for one in each)
+            color = INK if told else GREY
+            for one, above, mark in zip(each, heights, "os", strict=False):
+                axes.hlines(names.index(name) + above, one.low, one.high, color=color, lw=1.6)
+                axes.plot(one.mean, names.index(name) + above, mark, color=color, ms=4.5)
         axes.set_xscale("symlog", linthresh=linear, linscale=1.5)
-        ends = [end for each in found.values() for end in (each.low, each.high)]
+        ends = [end for each in found.values() for one in each for end in (one.low, one.high)]
         steps = [sign * linear * times for times in (0.4, 1, 4, 20, 100) for sign in (-1, 1)]
         ticks = sorted([0, *(tick for tick in steps if 1.5 * min(ends) <= tick <= 1.5 * max(ends))])
         axes.set_xticks(ticks, [f"{tick:g}".replace("-", "−") for tick in ticks])
+        axes.tick_params(axis="y", length=0)
         axes.minorticks_off()
-        axes.set(title=title, xlabel=f"points above {other}", ylim=(len(names) - 0.5, -0.5))
+        axes.set(title=title, ylim=(len(names) - 0.4, -0.6))
         axes.grid(visible=True, axis="x")
     row[0].set_yticks(range(len(names)), names)
+    marks = [row[0].plot([], [], mark, color=INK, ms=4.5)[0] for mark, _ in zip("os", others, strict=False)]
+    labels = [f"points above {other}" for other in others]
+    figure.legend(marks, labels, loc="outside lower center", ncol=len(others))
     return figure
 
 

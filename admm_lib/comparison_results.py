@@ -1,0 +1,54 @@
+"""What the record of a whole comparison says: accuracies, paired differences, who is ahead of ADMM."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from .comparison import HOME, Record, points
+from .records import Interval, interval
+
+OURS = ("admm", "admm-rate")  # ADMM with its rho tuned, and with its rate tuned
+
+
+def result(name: str, folder: Path | None = None) -> Record:
+    """The record of a comparison. FileNotFoundError where there is none; ValueError where points of it are
+    missing: what is shown of a comparison is all of it.
+    """
+    path = (folder or HOME) / f"{name}.json"
+    command = f"`admm compare data/comparison/{name}.yaml`"
+    if not path.exists():
+        raise FileNotFoundError(f"no record of the comparison {name!r}: {command}")
+    record = json.loads(path.read_text())
+    found = record["comparison"]
+    done = {(row["seed"], row["way"], row["at"]) for row in record["runs"]}
+    wanted = {(seed, *point) for seed in found["seeds"] for point in points(found)}
+    if left := wanted - done:
+        raise ValueError(f"{path.name} lacks {len(left)} of {len(wanted)} runs: run it to its end, {command}")
+    return record
+
+
+def accuracies(record: Record, way: str, at: str) -> dict[int, float]:
+    """Test accuracy in percent by seed, of the seeds of the comparison."""
+    found = {row["seed"]: row["test"] for row in record["runs"] if (row["way"], row["at"]) == (way, at)}
+    return {seed: found[seed] for seed in record["comparison"]["seeds"]}
+
+
+def difference(record: Record, way: str, other: str, at: str) -> Interval:
+    """The interval of `way` minus `other` in points of test accuracy, over pairs from one dense network."""
+    ours, theirs = (accuracies(record, each, at) for each in (way, other))
+    return interval([ours[seed] - theirs[seed] for seed in ours])
+
+
+def verdict(found: Sequence[Interval]) -> str:
+    """How a way stands beside ADMM, by its differences from all arms of it: "ahead" or "behind" where every
+    interval lies on that side of zero, else "level", which is: not told apart.
+    """
+    if all(each.low > 0 for each in found):
+        return "ahead"
+    return "behind" if all(each.high < 0 for each in found) else "level"
+
+
+def against_admm(record: Record, at: str) -> dict[str, list[Interval]]:
+    """For every other way at a budget, the differences from each arm of ADMM, in the order of `OURS`."""
+    ways = [way for way, there in points(record["comparison"]) if there == at]
+    return {way: [difference(record, way, each, at) for each in OURS] for way in ways if way not in OURS}
