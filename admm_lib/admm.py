@@ -160,6 +160,8 @@ class ADMM:
             if weight.grad is None:
                 remedy = "call loss.backward() first" if weight.requires_grad else "it is frozen, unfreeze it"
                 raise RuntimeError(f"{name} has no gradient: {remedy}")
+            if weight.grad.is_sparse:
+                raise RuntimeError(f"{name} has a sparse gradient, and ADMM moves every weight: sparse=False")
         return weights
 
     def penalty(self) -> Tensor:
@@ -282,8 +284,10 @@ class ADMM:
     def finalize(self) -> None:
         """W <- projection of W, held there by a parametrization that replaces any earlier one.
 
-        The end of this ADMM: raises RuntimeError when called again. ValueError where weights are not finite,
-        or projecting onto several sets in turn leaves one of them.
+        What trains in the place of a weight then, such as a codebook, is a new parameter, for a new
+        optimizer; under a mask it is the same one. The end of this ADMM: raises RuntimeError when called
+        again. ValueError where weights are not finite, or projecting onto several sets in turn leaves one of
+        them.
         """
         self._still_open()
         for i, value in enumerate(self._projected()):

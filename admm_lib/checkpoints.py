@@ -1,5 +1,6 @@
 """The state of a training run in a file, so that a killed run goes on where it was."""
 
+import zipfile
 import zlib
 from pathlib import Path
 from typing import Any, Protocol
@@ -54,6 +55,9 @@ class Checkpoint:
         if not self.path.exists():
             return {}
         try:
+            with zipfile.ZipFile(self.path) as archive:  # torch itself does not compare its checksums
+                if damaged := archive.testzip():
+                    raise ValueError(f"{damaged} does not have its checksum")
             found = torch.load(self.path, map_location="cpu", weights_only=True)
             run, parts, more = found["run"], found["parts"], found["more"]
         except Exception as error:

@@ -38,6 +38,7 @@ FIELDS = {
     "lr": float, "budgets": dict, "tuned_at": dict, "arms": list, "by": str,
 }  # fmt: skip
 DEFAULTS = {"by": "element"}
+FIELDS_OF_RECORD = {"comparison": dict, "tuned": list, "runs": list}
 Comparison = dict[str, Any]
 Record = dict[str, Any]
 
@@ -161,7 +162,7 @@ class _Work:
         """The record so far; ValueError where it was made by another comparison of that name."""
         if not self.target.exists():
             return {"comparison": self.found, "tuned": [], "runs": []}
-        record = json.loads(self.target.read_text())
+        record = files.read_json(self.target, FIELDS_OF_RECORD)
         if not _goes_on(record, self.found):
             raise ValueError(
                 f"the record {self.target.name} was made by another comparison: rename this one, or delete it"

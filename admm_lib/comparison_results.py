@@ -1,10 +1,10 @@
 """What the record of a whole comparison says: accuracies, paired differences, who is ahead of ADMM."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from .comparison import HOME, Record, points
+from . import files
+from .comparison import FIELDS_OF_RECORD, HOME, Record, points
 from .records import Interval, interval
 
 OURS = ("admm", "admm-rate")  # ADMM with its rho tuned, and with its rate tuned
@@ -18,7 +18,7 @@ def result(name: str, folder: Path | None = None) -> Record:
     command = f"`admm compare data/comparison/{name}.yaml`"
     if not path.exists():
         raise FileNotFoundError(f"no record of the comparison {name!r}: {command}")
-    record = json.loads(path.read_text())
+    record = files.read_json(path, FIELDS_OF_RECORD)
     found = record["comparison"]
     done = {(row["seed"], row["way"], row["at"]) for row in record["runs"]}
     wanted = {(seed, *point) for seed in found["seeds"] for point in points(found)}

@@ -1,11 +1,12 @@
-"""Files that are there as a whole or not at all, where they may wait, and what YAML files say."""
+"""Files that are there as a whole or not at all, where they may wait, and what YAML and JSON files say."""
 
 import hashlib
+import json
 import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -78,6 +79,26 @@ def read_yaml(path: Path) -> Any:
         if seen > MOST:
             raise ValueError(f"{path.name} says more than {MOST:,} things, what *names stand for included")
         left += each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
+    return found
+
+
+def read_json(path: Path, fields: Mapping[str, type]) -> dict[str, Any]:
+    """What a JSON file of this project says, an object with at least these fields, each of its type.
+
+    Raises FileNotFoundError, or ValueError naming the file and the remedy, for anything else.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("no object")
+        if missing := fields.keys() - found.keys():
+            raise ValueError(f"lacks {', '.join(sorted(missing))}")
+        if odd := [name for name, kind in fields.items() if not isinstance(found[name], kind)]:
+            raise ValueError(f"{odd[0]} is no {fields[odd[0]].__name__}")
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path} is damaged ({error}): restore it from version control, or delete it to make it again"
+        ) from None
     return found
 
 

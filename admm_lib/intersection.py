@@ -52,6 +52,8 @@ class Both:
         weight = weight.detach()
         if not bool(weight.isfinite().all()):
             raise ValueError("a weight that is NaN or infinite has no nearest value")
+        if not weight.ndim:
+            return self.project(weight[None])[0]
         budget = self.sparse.budget(self.sparse.count(weight.shape))
         chosen = _candidates(weight, budget) if self.sparse.by == "element" else slice(None)
         part = weight[chosen]

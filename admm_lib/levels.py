@@ -97,6 +97,10 @@ def best_exponent(m: np.ndarray, count: int, most: float = math.inf) -> int:
     1
     """
     check_ascending(m)
+    distinct, starts = runs(m, count)
+    fractions, exponents = np.frexp(m[starts]) if distinct <= count else ((), ())
+    if len(fractions) and (fractions == 0.5).all() and exponents[-1] - exponents[0] < count:
+        return int(exponents[-1]) - 1  # in the set: beside the largest, errors in the least would be lost
     sums = PrefixSums(m)
     first, last = math.floor(math.log2(m[0])), math.ceil(math.log2(m[-1])) + count
     last = min(last, math.frexp(most)[1] - 1) if math.isfinite(most) else last

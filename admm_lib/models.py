@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -193,7 +194,8 @@ def with_dropout(network: nn.Sequential, shares: Mapping[str, float]) -> nn.Sequ
 def pretrained(name: str, dataset: str = "mnist") -> nn.Module:
     """The committed dense network, data/checkpoints/NAME-DATASET.safetensors.
 
-    Raises ValueError for an unknown name, FileNotFoundError, saying how to train one, where there is none.
+    Raises ValueError for an unknown name or a damaged file, and FileNotFoundError, saying how to train one,
+    where there is none.
 
     >>> al.models.pretrained("lenet300").fc3
     Linear(in_features=100, out_features=10, bias=True)
@@ -205,5 +207,9 @@ def pretrained(name: str, dataset: str = "mnist") -> nn.Module:
             f"no dense checkpoint {path.name}: train one with admm_lib.fit, or choose one of "
             f"{', '.join(sorted(p.stem for p in path.parent.glob('*.safetensors'))) or 'none'}"
         )
-    network.load_state_dict(load_file(path))
+    try:
+        network.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path} is damaged ({reason}): restore it from version control") from None
     return network

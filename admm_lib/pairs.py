@@ -36,7 +36,7 @@ def paired(layers: Layers, key: Key, constraint: Constraint, rho: float | None) 
     """The pair of a set and the layers that `key` names, which are added to `layers`; Z and U still empty.
 
     Raises ValueError for an unknown layer (with the nearest name), one named twice, no set or one that does
-    not fit its layers, and a rho that is not positive.
+    not fit its layers, values shared by several dtypes, and a rho that is not positive.
     """
     names = names_of(key)
     chosen = [layers.add(name) for name in names]
@@ -45,6 +45,10 @@ def paired(layers: Layers, key: Key, constraint: Constraint, rho: float | None) 
     if not isinstance(constraint, Constraint) or isinstance(constraint, type):
         raise ValueError(f"{key}: {constraint!r} is not a constraint set, such as Sparse(ratio=10)")
     constraint.check(groups.joined([layers.parameter(i).shape for i in chosen]), " + ".join(names))
+    kinds = {str(layers.parameter(i).dtype) for i in chosen}
+    if len(kinds) > 1 and not isinstance(constraint, Sparse):
+        these = " and ".join(sorted(kinds))
+        raise ValueError(f"{key}: {these} cannot share values: give each layer its own set")
     if isinstance(constraint, LowRank) and layers.mask(chosen[0]) is not None:
         raise ValueError(f"{key} is pruned, and {constraint} would fill it again: choose one of the two")
     if not isinstance(rho, Real) or not 0 < rho < float("inf"):

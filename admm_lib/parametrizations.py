@@ -239,7 +239,9 @@ def hold(module: nn.Module, tensor_name: str, weight: Tensor, constraint: nn.Mod
     plain = getattr(module, tensor_name)
     plain.copy_(weight)
     plain.grad = None  # of the weight; what trains from here on may have another form
+    shape = plain.shape
     parametrize.register_parametrization(module, tensor_name, constraint)
+    _renew(module.parametrizations[tensor_name], "original", shape)
 
 
 def hold_tied(owners: list[tuple[nn.Module, str]], weight: Tensor, constraint: nn.Module) -> None:
@@ -258,7 +260,27 @@ def release(module: nn.Module, tensor_name: str) -> None:
     """Make one tensor a plain parameter again, with the values it shows now."""
     if parametrize.is_parametrized(module, tensor_name):
         _own_class(module)
+        shape = getattr(original(module, tensor_name), "shape", None)
         parametrize.remove_parametrizations(module, tensor_name, leave_parametrized=True)
+        _renew(module, tensor_name, shape)
+
+
+def _renew(owner: nn.Module, name: str, shape: torch.Size | None) -> None:
+    """Put another parameter in the place of one that has changed its shape, and mark the old one.
+
+    torch changes the parameter itself. An optimizer that knows it has moments of the old shape, and a fused
+    step would read and write beyond their end. Without a gradient the old one is left out of every step.
+    """
+    old = getattr(owner, name)
+    if isinstance(old, nn.Parameter) and shape not in (None, old.shape):
+        setattr(owner, name, nn.Parameter(old.detach(), requires_grad=old.requires_grad))
+        old.replaced = True
+
+
+def knows_replaced(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether it was made before a weight got, or lost, what trains in its place, such as a codebook."""
+    known = (each for group in optimizer.param_groups for each in group["params"])
+    return any(getattr(each, "replaced", False) for each in known)
 
 
 def _own_class(module: nn.Module) -> None:

@@ -184,7 +184,6 @@ def _torchao(task: Task, lr: float) -> nn.Module:
     model, (first, last) = copy.deepcopy(task.dense), task.phases
     steps = -(-len(task.images.train) // task.batch_size)
     weights = {name: getattr(*resolve(model, name)) for name in task.keep}
-    rest = [each for each in model.parameters() if all(each is not weight for weight in weights.values())]
     chosen = [
         {
             "params": [weight],
@@ -195,7 +194,10 @@ def _torchao(task: Task, lr: float) -> nn.Module:
             "min_sparsity_schedule": True,
         }
         for name, weight in weights.items()
+        if task.keep[name] < weight.numel()  # it refuses a share of zeros below zero
     ]
+    few = {each["params"][0] for each in chosen}
+    rest = [each for each in model.parameters() if each not in few]
     adam = torch.optim.Adam([{"params": rest}, *chosen], lr=lr)
     inner = PruneOptimizer(adam, healing_start_step=first * steps)
     task.train(model, first, optimizer=_Through(adam, inner.step), schedule="constant")

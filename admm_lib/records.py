@@ -22,6 +22,9 @@ from .recipes import Recipe, epochs
 
 FOLDER = HOME / "records"
 PLANS = ("data/studies/*.yaml", "data/comparison/*.yaml")
+FIELDS = {
+    "name": str, "model": str, "track": str, "dataset": str, "recipe": dict, "runs": list, "summary": dict,
+}  # fmt: skip
 MEASURED_WITH = ("torch", "torchvision", "lightning-fabric", "numpy", "constriction")
 
 
@@ -104,14 +107,19 @@ def read(name: str, folder: Path | None = None) -> dict[str, Any]:
     path = (folder or FOLDER) / f"{name}.json"
     if not path.exists():
         raise FileNotFoundError(f"no record {name!r}: there are {', '.join(names(folder)) or 'none yet'}")
+    record = files.read_json(path, FIELDS)
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        missing = {"name", "model", "track", "dataset", "recipe", "runs", "summary"} - record.keys()
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path} is not a record ({error}): restore it from version control") from None
-    if missing:
-        raise ValueError(f"{path} lacks {', '.join(sorted(missing))}: restore it from version control")
+        same = np.allclose(_numbers(record["summary"]), _numbers(_summary(record["runs"])), rtol=0, atol=1e-3)
+    except (TypeError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({error!r}): restore it from version control") from None
+    if not same:
+        raise ValueError(f"{path} is damaged: its runs give another summary; restore it from version control")
     return record
+
+
+def _numbers(summary: dict[str, Any]) -> list[float]:
+    ends = summary["interval"] or [0.0, 0.0]
+    return [summary["test_accuracy_mean"], summary["test_accuracy_std"], *ends]
 
 
 def add_run(
@@ -133,7 +141,6 @@ def add_run(
 
 
 def _of_runs(recipe: dict[str, Any], runs: list[dict[str, Any]]) -> dict[str, Any]:
-    across = interval([each["test_accuracy"] for each in runs])
     return {
         "name": recipe["name"],
         "model": recipe["model"],
@@ -141,13 +148,17 @@ def _of_runs(recipe: dict[str, Any], runs: list[dict[str, Any]]) -> dict[str, An
         "dataset": recipe["dataset"],
         "recipe": recipe,
         "runs": runs,
-        "summary": {
-            "test_accuracy_mean": round(across.mean, 4),
-            "test_accuracy_std": round(
-                float(np.std([r["test_accuracy"] for r in runs], ddof=len(runs) > 1)), 4
-            ),
-            "interval": None if len(runs) == 1 else [round(across.low, 4), round(across.high, 4)],
-        },
+        "summary": _summary(runs),
+    }
+
+
+def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    accuracies = [each["test_accuracy"] for each in runs]
+    across = interval(accuracies)
+    return {
+        "test_accuracy_mean": round(across.mean, 4),
+        "test_accuracy_std": round(float(np.std(accuracies, ddof=len(runs) > 1)), 4),
+        "interval": None if len(runs) == 1 else [round(across.low, 4), round(across.high, 4)],
     }
 
 
@@ -168,7 +179,7 @@ def read_measured(path: Path, command: str) -> dict[str, Any]:
     """What `write_measured` wrote. FileNotFoundError, with the command that measures it, for no such file."""
     if not path.exists():
         raise FileNotFoundError(f"there is no {path.parent.name}/{path.name}: measure it with `{command}`")
-    return json.loads(path.read_text())
+    return files.read_json(path, {"provenance": dict, "rows": list})
 
 
 def provenance() -> dict[str, Any]:

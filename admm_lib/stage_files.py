@@ -6,9 +6,10 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
-from torch import nn
+from torch import Tensor, nn
 
 from . import files, models, records
+from .checkpoints import checksum
 
 
 def started(file: Path, commit: str) -> list[str]:
@@ -26,16 +27,25 @@ def keep(network: nn.Module, path: Path, origin: dict[str, Any]) -> None:
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.replaced(path) as file:
-        file.write(save(tensors, metadata={"origin": json.dumps(origin)}))
+        told = json.dumps(origin)
+        file.write(save(tensors, metadata={"origin": told, "checksum": _checksum(tensors, told)}))
 
 
 def kept(path: Path, model: str) -> tuple[nn.Module, dict[str, Any]]:
     """What `keep` wrote; ValueError with the file's name and the remedy where it is damaged."""
     network = models.create(model)
     try:
-        network.load_state_dict(load_file(path))
+        tensors = load_file(path)
+        network.load_state_dict(tensors)
         with safe_open(path, "pt") as file:
-            return network, json.loads(file.metadata()["origin"])
-    except (SafetensorError, RuntimeError, TypeError, KeyError, ValueError) as error:
+            told = file.metadata()
+        if told.get("checksum", found := _checksum(tensors, told["origin"])) != found:  # older ones have none
+            raise ValueError("it does not have its checksum")
+        return network, json.loads(told["origin"])
+    except (SafetensorError, AttributeError, RuntimeError, TypeError, KeyError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{path} is damaged: delete it to train the stage again ({reason})") from error
+
+
+def _checksum(tensors: dict[str, Tensor], origin: str) -> str:
+    return str(checksum([dict(sorted(tensors.items())), origin]))

@@ -32,6 +32,7 @@ ARM = ("bits", "init", "iterations", "layers", "largest")
 LARGEST = 0.01  # the share of a layer's weights that are its largest, by magnitude
 FIELDS = {"name": str, "title": str, "base": str, "start": str, "seeds": list, "arms": list}
 OPTIONAL = {"train": dict}
+FIELDS_OF_RECORD = {"study": dict, "runs": list}
 HOME = data.HOME / "studies"
 
 
@@ -102,7 +103,7 @@ def result(name: str, folder: Path | None = None) -> dict[str, Any]:
     path = (folder or HOME) / f"{name}.json"
     if not path.exists():
         raise FileNotFoundError(f"no record of the study {name!r}: `admm study data/studies/{name}.yaml`")
-    record = json.loads(path.read_text())
+    record = files.read_json(path, FIELDS_OF_RECORD)
     study = record["study"]
     left = [seed for seed in study["seeds"] for arm in arms(study) if arm not in _arms_done(record, seed)]
     if left:
@@ -151,7 +152,7 @@ def _record(target: Path, study: Study) -> dict[str, Any]:
     """The record so far; ValueError where it was made by another study of that name."""
     if not target.exists():
         return {"study": study, "runs": []}
-    record = json.loads(target.read_text())
+    record = files.read_json(target, FIELDS_OF_RECORD)
     if {**record["study"], "seeds": None} != {**study, "seeds": None}:
         raise ValueError(f"the record {target.name} was made by another study: rename this one, or delete it")
     return record

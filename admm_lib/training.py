@@ -22,6 +22,7 @@ from .checkpoints import Checkpoint, checksum
 from .data import Augment, Data, Shifts, Split
 from .distillation import Teacher
 from .evaluation import Batches, Loss, accuracy, check_functions, evaluate, stream
+from .parametrizations import knows_replaced
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
@@ -97,7 +98,7 @@ def fit(
     """
     loss = loss or F.cross_entropy
     schedule = schedule or ("one-cycle" if admm is None else "constant")
-    _check_arguments(epochs, batch_size, schedule, precision, model, admm, loss, metric)
+    _check_arguments(epochs, batch_size, schedule, precision, model, admm, optimizer, loss, metric)
     if validate is None and isinstance(data, Data):
         validate = data.val
     if resume is not None and precision == "16-mixed":
@@ -177,7 +178,7 @@ def _rates_kept(optimizer: torch.optim.Optimizer) -> Iterator[None]:
 
 def _check_arguments(
     epochs: int, batch_size: int, schedule: str, precision: str, model: nn.Module, admm: ADMM | None,
-    loss: Loss, metric: Loss,
+    optimizer: torch.optim.Optimizer | None, loss: Loss, metric: Loss,
 ) -> None:  # fmt: skip
     check_functions(loss, metric)
     for name, value in (("epochs", epochs), ("batch_size", batch_size)):
@@ -192,6 +193,11 @@ def _check_arguments(
         raise ValueError('ADMM does not run in "16-mixed": use "bf16-mixed" or "32-true"')
     if admm is not None and not admm.belongs_to(model):
         raise ValueError("admm= was made for another model: make it from the model that is trained")
+    if optimizer is not None and knows_replaced(optimizer):
+        raise ValueError(
+            "the optimizer is older than a finalize() or bake() that put something else in the place of a "
+            "weight, such as a codebook: make it anew, of model.parameters()"
+        )
 
 
 def _epoch(

@@ -131,7 +131,7 @@ def _state(options: argparse.Namespace, images: object, first: bool) -> Path:
     told["images"] = f"{len(images.train.dataset)} and {len(images.val.dataset)}"
     file = kept / "options.json"
     if file.exists():
-        before = json.loads(file.read_text(encoding="utf-8"))
+        before = files.read_json(file, {})
         for name, each in told.items():
             if before.get(name, "None") != each:  # options that are younger than the call
                 raise ValueError(

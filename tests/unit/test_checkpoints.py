@@ -135,6 +135,30 @@ def test_an_optimizer_of_ones_own_has_its_rates_back_after_a_resumed_run(tmp_pat
     assert not torch.equal(model.fc1.weight, before)
 
 
+def test_a_flipped_bit_is_noticed_or_was_of_no_use(tmp_path):
+    """torch reads a file whose checksums do not agree; nothing but names of its own archive may differ."""
+    file = tmp_path / "stage"
+
+    def trained():
+        torch.manual_seed(0)
+        model = torch.nn.Linear(6, 3)
+        al.fit(model, [(torch.eye(6)[:4], torch.tensor([0, 1, 2, 0]))], 2, resume=file)
+        return model.weight
+
+    expected, rng, said = trained(), np.random.default_rng(0), []
+    whole = file.read_bytes()
+    for _ in range(200):
+        damaged = bytearray(whole)
+        damaged[rng.integers(len(whole))] ^= 1 << rng.integers(8)
+        file.write_bytes(damaged)
+        try:
+            assert torch.equal(trained(), expected)
+        except ValueError as error:
+            said.append(str(error))
+    assert len(said) > 50
+    assert all("stage is damaged: delete it to start over" in each for each in said)
+
+
 @pytest.mark.parametrize("damage", ["cut", "text"])
 def test_a_damaged_file_is_named(tmp_path, damage):
     file = tmp_path / "stage"

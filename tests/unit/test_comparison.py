@@ -52,6 +52,15 @@ def test_every_way_meets_every_budget_and_leaves_the_dense_network_alone(task, n
     assert all(torch.equal(tensor, before[each]) for each, tensor in task().dense.state_dict().items())
 
 
+@pytest.mark.filterwarnings("ignore:.*KernelPreference.*")
+@pytest.mark.parametrize("name", [name for name, way in WAYS.items() if way.only != "filter"])
+def test_every_way_leaves_a_layer_whole_whose_budget_is_all_of_it(task, name):
+    keep = {**KEEP, "fc2.weight": 5_000}
+    whole = replace(task(), keep=keep)
+    pruned = WAYS[name].prune(replace(whole, by_admm=lambda: WAYS["admm"].prune(whole, 1e-3)), 1e-3)
+    assert {each: int(pruned.get_parameter(each).count_nonzero()) for each in KEEP} == keep
+
+
 @pytest.mark.parametrize("name", [name for name, way in WAYS.items() if way.only != "element"])
 def test_every_way_by_filters_ends_at_the_widths(task, name):
     before = copy.deepcopy(task().dense.state_dict())

@@ -289,3 +289,40 @@ def test_what_cannot_be_pickled_can_be_when_it_is_baked(kind, tmp_path):
     again = torch.load(tmp_path / "plain.pt", weights_only=False)
     inputs = torch.randn(3, 8)
     assert torch.equal(again(inputs), model(inputs))
+
+
+def test_layers_of_several_dtypes_share_a_budget_and_no_values():
+    def mixed():
+        return nn.Sequential(nn.Linear(8, 6), nn.Linear(6, 5).half())
+
+    layers = ("0.weight", "1.weight")
+    for few in (al.Clusters(2), al.Levels(2), al.Binary(), al.Both(al.Sparse(keep=3), al.Levels(2))):
+        with pytest.raises(ValueError, match=r"torch.float16 and torch.float32 cannot share values"):
+            al.ADMM(mixed(), {layers: few})
+    model = mixed()
+    al.ADMM(model, {layers: al.Sparse(keep=20)}).finalize()
+    assert sum(int(each.weight.count_nonzero()) for each in model) == 20
+    assert [each.weight.dtype for each in model] == [torch.float32, torch.float16]
+
+
+def test_a_sparse_gradient_is_refused_by_name():
+    model = nn.Embedding(9, 4, sparse=True)
+    admm = al.ADMM(model, {"weight": al.Sparse(keep=10)})
+    model(torch.tensor([1, 2])).sum().backward()
+    with pytest.raises(RuntimeError, match=r"weight has a sparse gradient, and ADMM moves every weight"):
+        admm.add_penalty_gradient()
+
+
+@pytest.mark.parametrize(
+    "each", [al.Sparse(keep=1), al.Levels(2), al.Binary(), al.Both(al.Sparse(keep=1), al.Levels(2))]
+)
+def test_a_weight_without_dimensions_is_one_weight(each):
+    class Scale(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.tensor(1.5))
+
+    model = Scale()
+    al.ADMM(model, {"scale": each}).finalize()
+    assert model.scale.shape == ()
+    assert model.scale.item() == 1.5

@@ -144,6 +144,14 @@ def test_many_weights_at_eight_bits_are_found_again():
         assert torch.equal(each.project(z), z)
 
 
+@pytest.mark.parametrize("bits", [6, 7, 8])
+@pytest.mark.parametrize("seed", range(5))
+def test_powers_of_two_far_apart_are_found_again(bits, seed):
+    """The error in the least of them is lost beside the squares of the largest."""
+    z = al.PowerOfTwo(bits).project(weights(2_000, seed=seed) ** 5)
+    assert torch.equal(al.PowerOfTwo(bits).project(z), z)
+
+
 def test_a_filter_of_one_weight_is_on_every_lattice():
     layer = nn.Conv2d(4, 30, 5)
     with torch.no_grad():

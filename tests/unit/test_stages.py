@@ -236,13 +236,17 @@ def test_a_killed_run_goes_on_from_its_last_epoch_to_the_same_end(elsewhere, las
     assert all(origin["seconds"] >= 0 for origin in stages)  # a stage here may round to none
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "other network", "no origin"])
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "other network", "no origin"])
 def test_a_damaged_file_of_a_finished_stage_is_named_with_the_remedy(elsewhere, told, damage):
     images = data.load("digits")
     trained(TINY, 107, images)
     (file,) = (elsewhere / "cache").glob("retrain-*")
     if damage == "cut":
         file.write_bytes(file.read_bytes()[:-300])
+    elif damage == "flipped":
+        content = bytearray(file.read_bytes())
+        content[-300] ^= 1
+        file.write_bytes(content)
     elif damage == "empty":
         file.write_bytes(b"")
     else:

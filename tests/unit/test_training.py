@@ -322,3 +322,39 @@ def test_a_model_of_which_nothing_trains_is_refused():
     al.ADMM(model, {name: signs for name, _ in model.named_parameters()}).finalize()
     with pytest.raises(ValueError, match="nothing of the model trains: every tensor is fixed"):
         al.fit(model, SMALL, 1)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("few", [al.LowRank(30), al.Clusters(2), al.Binary()])
+def test_an_optimizer_of_before_finalize_is_refused_where_something_else_trains_now(few, fused):
+    """Its moments have another form; a fused step would write beyond the end of what trains now."""
+    model, batches = nn.Linear(40, 30), [(torch.randn(8, 40), torch.randint(30, (8,)))]
+    adam = torch.optim.Adam(model.parameters(), fused=fused)
+    al.fit(model, batches, 1, optimizer=adam)
+    al.ADMM(model, {"weight": few}).finalize()
+    with pytest.raises(ValueError, match=r"older than a finalize\(\) or bake\(\).*: make it anew"):
+        al.fit(model, batches, 1, optimizer=adam)
+    before = model.weight.detach().clone()
+    for inputs, targets in batches:  # a loop of one's own: what it does not know stays
+        nn.functional.cross_entropy(model(inputs), targets).backward()
+        adam.step()
+    assert torch.equal(model.weight, before)
+    adam = torch.optim.Adam(model.parameters(), fused=fused)
+    al.fit(model, batches, 1, optimizer=adam)
+    assert not torch.equal(model.weight, before)
+    al.bake(model)
+    with pytest.raises(ValueError, match="make it anew"):
+        al.fit(model, batches, 1, optimizer=adam)
+
+
+def test_an_optimizer_of_before_finalize_goes_on_with_a_mask():
+    model, batches = nn.Linear(40, 30), [(torch.randn(8, 40), torch.randint(30, (8,)))]
+    adam = torch.optim.Adam(model.parameters())
+    al.fit(model, batches, 1, optimizer=adam)
+    al.ADMM(model, {"weight": al.Sparse(keep=50)}).finalize()
+    before = model.weight.detach().clone()
+    al.fit(model, batches, 1, optimizer=adam)
+    assert not torch.equal(model.weight, before)
+    assert int(model.weight.count_nonzero()) == 50
+    al.bake(model)
+    al.fit(model, batches, 1, optimizer=adam)
