@@ -75,18 +75,39 @@ def test_a_run_killed_at_any_moment_ends_as_one_that_was_not(number, whole, tmp_
     in_order(tmp_path / "home")
 
 
+def swept(path, trials):
+    """The words of a sweep of two trials."""
+    return ["sweep", str(path), "--home", str(trials), "--set", "keep.fc1.weight=1000,500"]
+
+
+def outcome(rows):
+    """What a sweep found, and the files it wrote, without where and how long."""
+    measured = [{key: row[key] for key in ("values", "seed", *MEASURED) if key in row} for row in rows]
+    return measured, [Path(row["file"]).read_bytes() for row in rows]
+
+
+@pytest.fixture(scope="module")
+def whole_sweep(tmp_path_factory):
+    """What a sweep that nobody killed found, and how long it took."""
+    home, began = tmp_path_factory.mktemp("sweep"), time.monotonic()
+    path = written(home)
+    assert started(swept(path, home / "trials"), home / "log").wait() == 0
+    return outcome(sweep.results(sweep.log(home / "trials", path))), time.monotonic() - began
+
+
 @pytest.mark.parametrize("number", KILLS)
-def test_a_sweep_killed_at_any_moment_ends_as_one_that_was_not(number, tmp_path):
+def test_a_sweep_killed_at_any_moment_ends_as_one_that_was_not(number, whole_sweep, tmp_path):
+    want, seconds = whole_sweep
     path, trials = written(tmp_path), tmp_path / "trials"
-    words = ["sweep", str(path), "--home", str(trials), "--set", "keep.fc1.weight=1000,500"]
-    running = started(words, tmp_path / "log")
-    time.sleep(random.Random(100 + number).uniform(2, 9))
+    running = started(swept(path, trials), tmp_path / "log")
+    time.sleep(random.Random(100 + number).uniform(0.2, 1) * seconds)
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
     kept = sweep.results(sweep.log(trials, path))
-    assert started(words, tmp_path / "log").wait() == 0, (tmp_path / "log").read_text()
+    assert started(swept(path, trials), tmp_path / "log").wait() == 0, (tmp_path / "log").read_text()
     rows = sweep.results(sweep.log(trials, path))
     assert rows[: len(kept)] == kept
+    assert outcome(rows) == want
     assert [row["nonzero_weights"] for row in rows] == [2200, 1700]
     for row in rows:
         assert codec.load(row["file"])

@@ -1,10 +1,11 @@
-"""The library as one installs it: a wheel of its own, in an environment that has no checkout."""
+"""The library as one installs it: a wheel, in an environment of its own."""
 
 import os
 import shutil
 import subprocess
 import sys
 import tomllib
+import venv
 from pathlib import Path
 
 import pytest
@@ -36,8 +37,9 @@ def test_the_version_is_one():
 
 
 @pytest.mark.full
-def test_a_wheel_runs_the_example_away_from_the_checkout(tmp_path):
-    source, installed = tmp_path / "source", tmp_path / "installed"
+def test_a_wheel_runs_the_example_in_an_empty_environment(tmp_path):
+    """With what it declares and nothing else, of the versions in constraints.txt."""
+    source, empty = tmp_path / "source", tmp_path / "empty"
     source.mkdir()
     for part in PARTS:
         copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
@@ -45,15 +47,21 @@ def test_a_wheel_runs_the_example_away_from_the_checkout(tmp_path):
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", tmp_path, source], check=True)
     (wheel,) = tmp_path.glob(f"admm_lib-{admm_lib.__version__}-py3-none-any.whl")
-    subprocess.run([*pip, "install", "--no-deps", "--target", installed, wheel], check=True)
+    venv.create(empty, with_pip=True)
+    python = empty / ("Scripts" if os.name == "nt" else "bin") / "python"
+    subprocess.run(
+        [python, *pip[1:], "install", "--no-compile", "-c", ROOT / "constraints.txt", wheel], check=True
+    )
     shutil.copy(data.HOME / "models" / "lenet5-file-1551-seed110.admm", tmp_path / "model.admm")
-    environment = {**os.environ, "PYTHONPATH": str(installed), "ADMM_CACHE": str(tmp_path / "cache")}
+    environment = {**os.environ, "ADMM_CACHE": str(tmp_path / "cache")}
+    environment.pop("PYTHONPATH", None)
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", EXAMPLE],
+        [python, "-W", "error", "-c", EXAMPLE],
         cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     file, home, scored = done.stdout.splitlines()
-    assert Path(file).is_relative_to(installed)
+    assert Path(file).is_relative_to(empty)
     assert Path(home) == tmp_path / "cache" / "data"
     assert "accuracy=" in scored
+    shutil.rmtree(empty)  # more than a gigabyte
