@@ -27,7 +27,9 @@ ADVICE = (
 
 
 def parts_of(model: nn.Module) -> dict[str, nn.Module]:
-    """The modules by path, in the order they are run, all of them understood."""
+    """The modules by path, in the order they are run, all of them understood. ValueError for others, and
+    where a layer is used twice.
+    """
     parts = {}
     for path, module in model.named_modules(remove_duplicate=False):
         if ".parametrizations" not in f".{path}" and type(module).forward is not nn.Sequential.forward:

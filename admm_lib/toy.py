@@ -170,7 +170,9 @@ def projected_gradient(problem: Quadratic, constraint: Constraint, start: Tensor
 
 
 def candidates(problem: Quadratic, constraint: Constraint) -> Tensor:
-    """Every point that can be the solution, (count, ..., d): refitted supports, or grid points."""
+    """Every point that can be the solution, (count, ..., d): refitted supports, or grid points. TypeError
+    for other sets.
+    """
     d = problem.H.shape[-1]
     if isinstance(constraint, Sparse):
         supports = combinations(range(d), constraint.budget(d))

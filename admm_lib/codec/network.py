@@ -110,7 +110,9 @@ def identity_of(model: nn.Module) -> Identity | None:
 
 
 def write_identity(identity: Identity | None) -> bytes:
-    """Every argument with its value, so that a changed default changes no old file."""
+    """Every argument with its value, so that a changed default changes no old file. CodecError for arguments
+    that the architecture does not have.
+    """
     if identity is None:
         return wire.number(0)
     name, arguments = identity
@@ -143,7 +145,9 @@ def read_identity(reader: wire.Reader) -> Identity | None:
 
 
 def build(identity: Identity, device: str) -> nn.Module:
-    """The architecture's network; the random generator stays as it is. "meta" takes no memory."""
+    """The architecture's network; the random generator stays as it is. "meta" takes no memory. CodecError for
+    arguments of which it cannot be made.
+    """
     name, arguments = identity
     try:
         with torch.random.fork_rng(devices=[]), torch.device(device):
@@ -207,6 +211,8 @@ def check_fit(model: nn.Module, identity: Identity | None, specs: Specs) -> None
         raise CodecError(f"the file holds {_call(identity)}, and the module is {_call(own)}")
     if any(parametrize.is_parametrized(module) for module in model.modules()):
         raise CodecError("the module has parametrizations: make it plain with bake(model) first")
+    if identity and own and (problem := _changed(build(identity, "meta"), model, identity[0])):
+        raise CodecError(f"model.architecture does not describe the module: {problem}")
     state = plain_state(model)
     module = {name: (tuple(value.shape), value.dtype) for name, value in state.items()}
     if problem := difference(specs, module, "the file", "the module"):
@@ -226,7 +232,9 @@ def difference(first: dict[str, tuple], second: dict[str, tuple], one: str, othe
 
 @torch.no_grad()
 def fill(model: nn.Module, tensors: dict[str, Tensor]) -> nn.Module:
-    """Give `model` the values of `tensors`; nothing is changed where two tied names disagree."""
+    """Give `model` the values of `tensors`. CodecError where two tied names disagree, and nothing is changed
+    then; CodecError for numbers of another kind.
+    """
     targets = model.state_dict(keep_vars=True)
     for name, owner in ties(targets).items():
         if not same_bits(tensors[name], tensors[owner]):

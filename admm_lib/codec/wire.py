@@ -21,14 +21,14 @@ class Reader:
         return len(self._data) - self._at
 
     def take(self, count: int, what: str) -> bytes:
-        """The next `count` bytes."""
+        """The next `count` bytes. CodecError, naming `what`, where fewer are left; so the others here."""
         if count > self.left():
             raise CodecError(f"the file ends within its {what}")
         self._at += count
         return self._data[self._at - count : self._at]
 
     def number(self, most: int, what: str) -> int:
-        """A LEB128 integer of 0..most."""
+        """A LEB128 integer of 0..most; CodecError for a larger one."""
         value = shift = 0
         while True:
             byte = self.take(1, what)[0]
@@ -48,7 +48,7 @@ class Reader:
             raise CodecError(f"the file's {what} is not UTF-8 text") from None
 
     def literal(self, what: str, nested: bool = False) -> Any:
-        """What `literal` wrote."""
+        """What `literal` wrote; CodecError for a value of another kind."""
         kind = self.take(1, what)[0]
         if kind in (FALSE, TRUE, NONE):
             return (False, True, None)[kind]

@@ -93,6 +93,18 @@ def test_a_rebuilt_network_does_not_pass_for_its_architecture():
     codec.encode(model)
 
 
+def test_a_file_does_not_fill_a_network_that_only_claims_to_be_its_architecture():
+    file = codec.encode(models.create("lenet5", 0))
+    model = models.create("lenet5", 1)
+    model.act3 = nn.Tanh()
+    before = values(model)
+    with pytest.raises(codec.CodecError, match=r"architecture does not describe the module: act3 is .*ReLU"):
+        codec.decode(file, model=model)
+    assert same(model, before)
+    del model.architecture  # who says nothing is asked for shapes and names alone
+    assert not same(codec.decode(file, model=model), before)
+
+
 def test_saving_replaces_a_file_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "net.admm"
     first, second = models.lenet300(), models.lenet300()

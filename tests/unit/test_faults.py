@@ -82,7 +82,8 @@ def swept(path, trials):
 
 def outcome(rows):
     """What a sweep found, and the files it wrote, without where and how long."""
-    measured = [{key: row[key] for key in ("values", "seed", *MEASURED) if key in row} for row in rows]
+    told = ("changes", "seed", "of", "dense_val_accuracy", *MEASURED)
+    measured = [{key: row[key] for key in told if key in row} for row in rows]
     return measured, [Path(row["file"]).read_bytes() for row in rows]
 
 
