@@ -17,10 +17,10 @@ from .codec import CodecError, load, save
 from .constraints import Constraint, LowRank, OneOf, Sparse
 from .distillation import Teacher
 from .evaluation import evaluate
+from .holding import bake
 from .importance import fisher
 from .intersection import Both
 from .low_rank import factored
-from .parametrizations import bake
 from .quantization import Binary, Clusters, Levels, PowerOfTwo, Ternary
 from .schedules import geometric
 from .shrink import expand, pack, shrink

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from . import groups
 from .evaluation import in_eval_mode
-from .parametrizations import bake
+from .holding import bake
 from .storage import uniform
 
 LAYERS = (nn.Linear, nn.modules.conv._ConvNd)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from . import files
-from .parametrizations import bake
+from .holding import bake
 
 TOLERANCE = 1e-4  # of the largest output
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .parametrizations import bake
+from .holding import bake
 
 Way = Callable[[], object]
 Layout = Literal["csr", "bsr"]

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
+from .holding import hold_tied, mask_of, original
 from .names import resolve, tensors
-from .parametrizations import hold_tied, mask_of, original
 
 AT_ONCE = 1 << 16  # weights of a difference
 

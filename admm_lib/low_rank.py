@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from .constraints import LowRank
-from .parametrizations import Factors, bake
+from .holding import bake
+from .parametrizations import Factors
 from .storage import reference_weights
 
 

@@ -21,8 +21,9 @@ from .allocation import in_steps
 from .constraints import Sparse
 from .data import Data, Shifts
 from .faulty_penalties import KeptGraph, NotRescaled, UnsquaredNorm
+from .holding import bake, hold
 from .names import resolve
-from .parametrizations import Mask, bake, hold
+from .parametrizations import Mask
 from .rivals import GradualMagnitude, HardThresholding, QuadraticPenalty
 from .schedules import geometric
 from .training import fit

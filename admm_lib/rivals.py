@@ -12,10 +12,11 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from .admm import ADMM, Residuals
 from .constraints import Constraint, LowRank, Sparse
+from .holding import hold_tied
 from .intersection import Both
 from .layers import sharing
 from .pairs import Key
-from .parametrizations import Mask, Partly, StraightThrough, hold_tied
+from .parametrizations import Mask, Partly, StraightThrough
 from .projections import nearest_level
 from .quantization import Levels
 

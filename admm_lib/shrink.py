@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrize import type_before_parametrizations as kind_of
 
-from .parametrizations import Mask, bake, hold, mask_of, original
+from .holding import bake, hold, mask_of, original
+from .parametrizations import Mask
 from .shrink_graph import shrink_graph
 from .shrink_layers import (
     ACTIVATIONS,

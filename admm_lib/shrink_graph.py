@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .parametrizations import bake
+from .holding import bake
 from .storage import reference_weights
 
 Member = tuple[nn.Module, Tensor]  # a layer and its own indices, (channels, indices of each)

@@ -17,11 +17,12 @@ from .admm import ADMM
 from .allocation import prunable
 from .constraints import Constraint, Sparse
 from .distillation import Teacher
+from .holding import bake, hold, original
 from .intersection import Both
 from .models import with_dropout
 from .names import resolve
 from .pairs import Key, names_of
-from .parametrizations import Mask, bake, hold, original
+from .parametrizations import Mask
 from .quantization import Levels
 from .recipe_stages import Done, Stage
 from .rivals import SHARES, HardThresholding, freeze_nearest, straight_through

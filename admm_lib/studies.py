@@ -18,8 +18,8 @@ from torch import nn
 from . import codec, data, files, models, pipelines, recipe_stages, recipes, records
 from .allocation import prunable
 from .evaluation import evaluate
+from .holding import hold
 from .names import resolve
-from .parametrizations import hold
 from .quantization import Clusters
 from .stages import Report, Runner
 from .training import fit

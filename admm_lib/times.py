@@ -21,8 +21,8 @@ from . import data, export, groups, inference, models, records
 from .admm import ADMM
 from .allocation import prunable
 from .constraints import Sparse
+from .holding import bake
 from .inference import eager, onnx_runtime, sparse
-from .parametrizations import bake
 from .shrink import runs_in_turn, shrink
 from .storage import count
 

@@ -4,7 +4,7 @@ import copy
 import math
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from threading import Event
@@ -22,7 +22,7 @@ from .checkpoints import Checkpoint, checksum
 from .data import Augment, Data, Shifts, Split
 from .distillation import Teacher
 from .evaluation import Batches, Loss, accuracy, check_functions, evaluate, stream
-from .parametrizations import knows_replaced
+from .holding import check_knows_all
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
@@ -193,11 +193,7 @@ def _check_arguments(
         raise ValueError('ADMM does not run in "16-mixed": use "bf16-mixed" or "32-true"')
     if admm is not None and not admm.belongs_to(model):
         raise ValueError("admm= was made for another model: make it from the model that is trained")
-    if optimizer is not None and knows_replaced(optimizer):
-        raise ValueError(
-            "the optimizer is older than a finalize() or bake() that put something else in the place of a "
-            "weight, such as a codebook: make it anew, of model.parameters()"
-        )
+    check_knows_all(optimizer)
 
 
 def _epoch(
@@ -255,10 +251,9 @@ def _validate(
 def _steps(train: Split | Batches, batch_size: int) -> int | None:
     if isinstance(train, Split):
         return math.ceil(len(train) / batch_size)
-    try:
+    with suppress(TypeError):  # also of a DataLoader over an IterableDataset, which has a __len__ that fails
         return len(train)
-    except TypeError:  # also a DataLoader over an IterableDataset, which has a __len__ that fails
-        return None
+    return None
 
 
 def training_device(accelerator: str = "auto") -> torch.device:

@@ -11,10 +11,10 @@ from torch import nn
 
 from .. import codec, laplace
 from ..constraints import Constraint, Sparse
+from ..holding import bake
 from ..intersection import Both
 from ..names import resolve
 from ..pairs import Key, names_of
-from ..parametrizations import bake
 from ..quantization import Levels
 from ..shrink import pack, runs_in_turn
 from .rules import RULES, TooSparse, plain, prunable

@@ -11,8 +11,8 @@ from torch.nn.utils.parametrize import is_parametrized
 from .. import laplace
 from ..admm import Key
 from ..constraints import Sparse
+from ..holding import original
 from ..names import resolve
-from ..parametrizations import original
 from ..projections import top_k_mask
 
 

@@ -61,8 +61,8 @@ def _compress(options: argparse.Namespace) -> int:
 
     from .. import allocation, codec, distributed, image_folder, imagenet, storage, weight_files
     from ..evaluation import evaluate
+    from ..holding import bake
     from ..inspection import check_images, named
-    from ..parametrizations import bake
     from ..training import training_device
 
     if not options.out.parent.is_dir():

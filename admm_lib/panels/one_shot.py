@@ -14,8 +14,8 @@ from ..admm import ADMM
 from ..constraints import Sparse
 from ..evaluation import evaluate
 from ..figures import one_shot as figures
+from ..holding import bake
 from ..names import resolve
-from ..parametrizations import bake
 from ..training import Epoch, fit
 from . import downloads
 from .base import Panel, Worker, menu, slider

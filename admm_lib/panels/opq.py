@@ -10,7 +10,7 @@ from .. import codec, data, laplace, opq
 from ..allocation import prunable
 from ..evaluation import evaluate
 from ..figures import opq as figures
-from ..parametrizations import bake
+from ..holding import bake
 from . import downloads
 from .base import Panel, menu, slider
 

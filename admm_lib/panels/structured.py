@@ -12,7 +12,7 @@ from ..allocation import prunable
 from ..evaluation import evaluate
 from ..figures import structured as figures
 from ..groups import SIZED, VIEWS
-from ..parametrizations import bake
+from ..holding import bake
 from ..shrink import shrink
 from . import downloads
 from .base import Panel, menu, slider

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 import admm_lib as al
+from admm_lib.holding import mask_of, original
 from admm_lib.names import resolve, weight_names
-from admm_lib.parametrizations import mask_of, original
 from admm_lib.schedules import geometric
 
 A, B, C = "conv.weight", "fc1.weight", "fc2.weight"

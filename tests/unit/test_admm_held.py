@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 import admm_lib as al
-from admm_lib.parametrizations import Mask, hold, mask_of, original
+from admm_lib.holding import hold, mask_of, original
+from admm_lib.parametrizations import Mask
 
 KEEP = {"conv.weight": 9, "fc1.weight": 20}
 

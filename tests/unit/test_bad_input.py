@@ -6,7 +6,8 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 import admm_lib as al
-from admm_lib.parametrizations import Constant, hold
+from admm_lib.holding import hold
+from admm_lib.parametrizations import Constant
 
 ONE = {"fc1.weight": al.Sparse(keep=10)}
 

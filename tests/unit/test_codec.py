@@ -15,7 +15,8 @@ from torch.nn.utils import parametrize
 
 from admm_lib import bake, codec, models
 from admm_lib.codec.entries import DTYPES
-from admm_lib.parametrizations import Mask, hold
+from admm_lib.holding import hold
+from admm_lib.parametrizations import Mask
 
 often = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 FLOATS = [dtype for dtype in DTYPES if dtype.is_floating_point]

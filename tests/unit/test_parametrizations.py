@@ -9,7 +9,8 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from admm_lib import bake
-from admm_lib.parametrizations import Constant, Mask, hold, mask_of, original, release
+from admm_lib.holding import hold, mask_of, original, release
+from admm_lib.parametrizations import Constant, Mask
 
 MASK = torch.tensor([[True, False, True], [False, True, False]])
 

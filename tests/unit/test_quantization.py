@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 import admm_lib as al
-from admm_lib import levels, parametrizations
+from admm_lib import holding, levels, parametrizations
 
 SETS = [
     al.Clusters(1), al.Clusters(2, "linear"), al.Clusters(2, "forgy"), al.Levels(1), al.Levels(2),
@@ -207,7 +207,7 @@ def test_edge_cases_are_defined(each):
             each.project(torch.tensor([[1.0, bad]]))
     for held in (zeros, one, each.project(weights(2, 3))):
         layer = nn.Linear(held.shape[1], held.shape[0])
-        parametrizations.hold(layer, "weight", held, each.hold(held))
+        holding.hold(layer, "weight", held, each.hold(held))
         assert torch.equal(layer.weight, held)
 
 
@@ -236,7 +236,7 @@ def test_the_gradient_of_a_centroid_is_the_sum_over_its_weights(per):
     weight = al.Clusters(2).project(weights(5, 8))  # rows that share values
     weight[0, :3] = 0
     layer = nn.Linear(8, 5)
-    parametrizations.hold(layer, "weight", weight, parametrizations.Codebook(weight, per))
+    holding.hold(layer, "weight", weight, parametrizations.Codebook(weight, per))
     inputs, targets = weights(20, 8, seed=1), weights(20, 5, seed=2)
 
     free = weight.clone().requires_grad_()

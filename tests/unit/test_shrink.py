@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from admm_lib import bake, models
-from admm_lib.parametrizations import Constant, Mask, hold, mask_of, original
+from admm_lib.holding import hold, mask_of, original
+from admm_lib.parametrizations import Constant, Mask
 from admm_lib.projections import top_k
 from admm_lib.shrink import expand, pack, runs_in_turn, shrink
 

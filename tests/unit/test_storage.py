@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from admm_lib import codec, models, storage
-from admm_lib.parametrizations import Mask, hold
+from admm_lib.holding import hold
+from admm_lib.parametrizations import Mask
 
 often = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 
