@@ -19,8 +19,8 @@ MODULES = ("admm_lib", *(each.name for each in pkgutil.walk_packages(al.__path__
 GLOBALS = {"al": al, "nn": nn, "np": np, "torch": torch}  # what the package's docstring says to import
 WITH_EXAMPLES = (
     "admm", "allocation.file_size", "allocation.rules", "allocation.steps", "augment", "baselines",
-    "codec.format", "codec.network", "constraints", "cost", "data", "distillation", "evaluation", "groups", "holding",
-    "importance", "intersection", "kmeans", "laplace", "layers", "levels", "low_rank", "models", "names",
+    "codec.format", "codec.network", "constraints", "cost", "data", "distillation", "evaluation", "groups",
+    "holding", "importance", "intersection", "kmeans", "laplace", "layers", "levels", "low_rank", "models", "names",
     "parametrizations", "projections", "qr", "quantization", "records", "rivals", "schedules", "shrink",
     "storage", "training",
 )  # fmt: skip
