@@ -20,9 +20,9 @@ GLOBALS = {"al": al, "nn": nn, "np": np, "torch": torch}  # what the package's d
 WITH_EXAMPLES = (
     "admm", "allocation.file_size", "allocation.rules", "allocation.steps", "augment", "baselines",
     "codec.format", "codec.network", "constraints", "cost", "data", "distillation", "evaluation", "groups",
-    "holding", "importance", "intersection", "kmeans", "laplace", "layers", "levels", "low_rank", "models", "names",
-    "parametrizations", "projections", "qr", "quantization", "records", "rivals", "schedules", "shrink",
-    "storage", "training",
+    "holding", "importance", "intersection", "kmeans", "laplace", "layers", "levels", "low_rank", "models",
+    "names", "parametrizations", "projections", "qr", "quantization", "records", "rivals", "schedules",
+    "shrink", "storage", "training",
 )  # fmt: skip
 WITHOUT = {  # of the public names: an example would teach nothing
     "CodecError": "an exception",
