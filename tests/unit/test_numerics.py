@@ -1,6 +1,7 @@
 """Weights of every kind under ADMM: each works from the first step to the file, or says why not."""
 
 import copy
+import shutil
 
 import pytest
 import torch
@@ -15,6 +16,16 @@ SETS = {
     "clusters": al.Clusters(bits=2), "ternary": al.Ternary(), "binary": al.Binary(),
     "both": al.Both(al.Sparse(ratio=4), al.Levels(bits=2)),
 }  # fmt: skip
+
+
+MORE = {  # what else can be asked for: of values, of ranks, of groups
+    "one of": al.OneOf((-0.2, 0, 0.2)), "low rank": al.LowRank(2),
+    "levels per channel": al.Levels(bits=2, per="channel"),
+    "clusters per channel": al.Clusters(bits=1, per="channel"),
+    "filters": al.Sparse(keep=2, by="filter"), "channels": al.Sparse(keep=1, by="channel"),
+    "columns": al.Sparse(keep=3, by="column"), "n of m": al.Sparse(keep=1, by="n:m", group=2),
+}  # fmt: skip
+ALL = SETS | MORE
 
 
 class Attention(nn.Module):
@@ -53,11 +64,15 @@ def feasible(each, weight):
     return torch.equal(each.project(weight), weight)
 
 
-@pytest.mark.parametrize("kind", SETS)
+@pytest.mark.parametrize("kind", ALL)
 @pytest.mark.parametrize("name", LAYERS)
 def test_every_layer_goes_the_whole_way(name, kind):
     model, weight, inputs = made(name)
-    each = SETS[kind]
+    each = ALL[kind]
+    if name == "bias" and kind in MORE and kind != "one of":
+        with pytest.raises(ValueError, match=r"bias: .*(weight of one layer|two dimensions or more)"):
+            al.ADMM(model, {weight: each})
+        return
     admm = al.ADMM(model, {weight: each}, rho=1e-2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for _ in range(2):
@@ -81,12 +96,12 @@ def test_every_layer_goes_the_whole_way(name, kind):
     assert torch.equal(plain(inputs), again(inputs))
 
 
-@pytest.mark.parametrize("kind", SETS)
+@pytest.mark.parametrize("kind", ALL)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
 def test_every_dtype_stays_what_it_is(kind, dtype):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 3)).to(dtype)
-    each = SETS[kind]
+    each = ALL[kind]
     admm = al.ADMM(model, {"0.weight": each}, rho=1e-2)
     model(torch.randn(5, 12).to(dtype)).square().mean().backward()
     admm.add_penalty_gradient()
@@ -100,7 +115,7 @@ def test_every_dtype_stays_what_it_is(kind, dtype):
     assert torch.equal(codec.decode(codec.encode(model), other)[0].weight, weight)
 
 
-@pytest.mark.parametrize("kind", SETS)
+@pytest.mark.parametrize("kind", ALL)
 @pytest.mark.parametrize(
     "laid_out",
     [
@@ -115,15 +130,15 @@ def test_the_layout_of_a_weight_changes_nothing(kind, laid_out):
     other = laid_out(weight)
     assert not other.is_contiguous()
     before = other.clone()
-    assert torch.equal(SETS[kind].project(other), SETS[kind].project(weight))
+    assert torch.equal(ALL[kind].project(other), ALL[kind].project(weight))
     assert torch.equal(other, before)  # a projection leaves what it is given alone
 
 
-@pytest.mark.parametrize("kind", SETS)
+@pytest.mark.parametrize("kind", ALL)
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_are_refused_by_name(kind, bad):
     model = nn.Linear(6, 4)
-    admm = al.ADMM(model, {"weight": SETS[kind]}, rho=1e-2)
+    admm = al.ADMM(model, {"weight": ALL[kind]}, rho=1e-2)
     Z, U = (each["weight"][0].clone() for each in (admm.Z, admm.U))
     with torch.no_grad():
         model.weight[1, 2] = bad
@@ -132,7 +147,7 @@ def test_weights_that_are_not_finite_are_refused_by_name(kind, bad):
     assert torch.equal(admm.Z["weight"][0], Z)
     assert torch.equal(admm.U["weight"][0], U)
     with pytest.raises(ValueError, match="weight holds NaN or infinite"):
-        al.ADMM(model, {"weight": SETS[kind]})
+        al.ADMM(model, {"weight": ALL[kind]})
 
 
 @pytest.mark.parametrize("kind", [kind for kind in SETS if kind not in ("sparse", "both")])
@@ -156,12 +171,12 @@ def test_an_empty_layer_has_nothing_to_do(kind):
     assert model.weight.shape == (0, 4)
 
 
-@pytest.mark.parametrize("kind", SETS)
+@pytest.mark.parametrize("kind", ALL)
 def test_tied_layers_share_one_weight_to_the_end(kind):
     torch.manual_seed(0)
     model = nn.ModuleDict({"a": nn.Linear(6, 6), "b": nn.Linear(6, 6)})
     model["b"].weight = model["a"].weight
-    admm = al.ADMM(model, {"a.weight": SETS[kind]}, rho=1e-2)
+    admm = al.ADMM(model, {"a.weight": ALL[kind]}, rho=1e-2)
     inputs = torch.randn(4, 6)
     model["b"](model["a"](inputs)).square().mean().backward()
     admm.add_penalty_gradient()
@@ -169,14 +184,14 @@ def test_tied_layers_share_one_weight_to_the_end(kind):
     admm.finalize()
     for _ in range(2):  # also after what is behind them has trained
         assert torch.equal(model["a"].weight, model["b"].weight)
-        assert feasible(SETS[kind], model["b"].weight.detach())
+        assert feasible(ALL[kind], model["b"].weight.detach())
         model["b"](model["a"](inputs)).square().mean().backward()
         torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1).step()
     with pytest.raises(ValueError, match=r"each once|held by something"):
         al.ADMM(model, {("a.weight", "b.weight"): al.Sparse(ratio=2)})
     plain = al.bake(model)
     assert plain["a"].weight is plain["b"].weight
-    assert feasible(SETS[kind], plain["a"].weight.detach())
+    assert feasible(ALL[kind], plain["a"].weight.detach())
 
 
 def test_empty_layers_pass_steps_and_blocks():
@@ -246,11 +261,11 @@ def test_a_frozen_layer_says_that_it_has_no_gradient():
 def finalized(kind, seed=0):
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 2))
-    al.ADMM(model, {"0.weight": SETS[kind], "2.weight": SETS[kind]}).finalize()
+    al.ADMM(model, {"0.weight": ALL[kind], "2.weight": ALL[kind]}).finalize()
     return model
 
 
-@pytest.mark.parametrize("kind", SETS)
+@pytest.mark.parametrize("kind", ALL)
 def test_constraints_survive_a_state_dict_and_a_copy(kind):
     model, other = finalized(kind), finalized(kind, seed=1)
     other.load_state_dict(model.state_dict())
@@ -262,26 +277,37 @@ def test_constraints_survive_a_state_dict_and_a_copy(kind):
         optimizer = torch.optim.SGD(trainable, lr=0.5)
         F.mse_loss(each(inputs), torch.ones(3, 2)).backward()
         optimizer.step()
-        assert feasible(SETS[kind], each[0].weight.detach())
+        assert feasible(ALL[kind], each[0].weight.detach())
     assert torch.equal(codec.plain_state(model)["0.weight"], codec.plain_state(finalized(kind))["0.weight"])
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("kind", ["sparse", "levels", "clusters", "binary"])
-def test_constraints_survive_compilation(kind):
+INDUCTOR = [
+    pytest.mark.full,
+    pytest.mark.skipif(not shutil.which("g++"), reason="inductor compiles C++"),
+    pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning"),  # torch's own
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "backend"),
+    [(kind, "aot_eager") for kind in ALL]
+    + [pytest.param(kind, "inductor", marks=INDUCTOR)
+       for kind in ("sparse", "clusters", "binary", "low rank")],
+)  # fmt: skip
+def test_constraints_survive_compilation(kind, backend):
     model = finalized(kind)
     inputs = torch.randn(3, 8)
     want = model(inputs)
-    compiled = torch.compile(model, backend="eager")
+    compiled = torch.compile(model, backend=backend)
     assert torch.allclose(compiled(inputs), want, atol=1e-6)
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.5)
     compiled(inputs).square().sum().backward()
     optimizer.step()
-    assert feasible(SETS[kind], model[0].weight.detach())
+    assert feasible(ALL[kind], model[0].weight.detach())
     assert torch.allclose(compiled(inputs), model(inputs), atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", SETS)
+@pytest.mark.parametrize("kind", ALL)
 def test_what_cannot_be_pickled_can_be_when_it_is_baked(kind, tmp_path):
     model = finalized(kind)
     plain = al.bake(copy.deepcopy(model))
