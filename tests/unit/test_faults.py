@@ -219,39 +219,66 @@ def test_a_read_only_folder_is_named(tmp_path, capsys):
     assert "home" in said
 
 
-@pytest.mark.full
-def test_an_interrupted_cell_leaves_the_notebook_usable(tmp_path):
-    """Ctrl-C while `fit` runs in a kernel: the cell ends, the next ones run, and ADMM goes on."""
+@pytest.fixture
+def cell(tmp_path, monkeypatch):
+    """Runs code in a kernel, interrupted after so many seconds if asked to; how the cell ended."""
     from jupyter_client.manager import start_new_kernel
 
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     manager, client = start_new_kernel(kernel_name="python3", cwd=str(tmp_path))
-    try:
-        def run(code, interrupt=None):
-            asked = client.execute(code)
-            if interrupt is not None:
-                time.sleep(interrupt)
-                manager.interrupt_kernel()
-            return client.get_shell_msg(timeout=120)["content"]["status"], asked
 
-        begin = """
+    def run(code, interrupt=None):
+        client.execute(code)
+        if interrupt is not None:
+            time.sleep(interrupt)
+            manager.interrupt_kernel()
+        return client.get_shell_msg(timeout=120)["content"]["status"]
+
+    yield run
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+
+
+@pytest.mark.full
+def test_an_interrupted_cell_leaves_the_notebook_usable(cell):
+    """Ctrl-C while `fit` runs: the cell ends, the next ones run, and ADMM goes on."""
+    begin = """
 import admm_lib as al
 data = al.data.load("digits")
 model = al.models.lenet300()
 admm = al.ADMM(model, al.suggest(model, 10))
 """
-        assert run(begin)[0] == "ok"
-        assert run("al.fit(model, data, 10_000, admm=admm)", interrupt=4)[0] == "error"
-        after = """
+    assert cell(begin) == "ok"
+    assert cell("al.fit(model, data, 10_000, admm=admm)", interrupt=4) == "error"
+    after = """
 assert len(admm.history) > 0
 al.fit(model, data, 1, admm=admm)
 admm.finalize()
 al.save(model, "net.admm")
 assert al.storage.ladder(al.load("net.admm")).nonzero_weights <= 26_620
 """
-        assert run(after)[0] == "ok"
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
+    assert cell(after) == "ok"
+
+
+@pytest.mark.full
+def test_runs_of_interrupted_cells_leave_nothing_in_halves_and_end_as_others(cell, whole, tmp_path):
+    path, want, _ = whole
+    assert cell("from pathlib import Path\nfrom admm_lib import pipelines") == "ok"
+
+    def run(name):
+        return f"pipelines.run_recipes([Path({str(path)!r})], home=Path({name!r}).absolute())"
+
+    assert cell(run("first")) == "ok"  # which loads what is loaded once
+    began = time.monotonic()
+    assert cell(run("whole")) == "ok"
+    seconds = time.monotonic() - began
+    for share in (0.1, 0.3, 0.5, 0.7):
+        home = tmp_path / f"home-{share}"
+        assert cell(run(home.name), interrupt=share * seconds) == "error"
+        in_order(home)
+        assert cell(run(home.name)) == "ok"
+        (found,) = records.read("tiny", home / "records")["runs"]
+        assert {name: found[name] for name in MEASURED} == {name: want[name] for name in MEASURED}
 
 
 def test_records_are_never_in_halves(tmp_path, monkeypatch):
