@@ -1,0 +1,164 @@
+"""What the README says of numbers, ours and theirs, beside the records and the list."""
+
+import math
+import re
+
+from admm_lib import claims, data, equal_accuracy, records, results, times
+from admm_lib.recipes import prunes, quantizes, structured
+from admm_lib.recipes import steps as steps_of
+
+ALL = claims.claims()
+COMMITTED = [records.read(name) for name in records.headlines()]
+
+
+def test_what_the_readme_says_of_the_published_numbers():
+    found = {each["name"]: claims.held_against(each, ALL) for each in COMMITTED}
+    mean = {each["name"]: claims.accuracy(each).mean for each in COMMITTED}
+    for name in ("lenet5-71x", "lenet5-71x-plain-distilled", "lenet300-23x"):
+        assert mean[name] >= 100 - found[name].test_error
+    for name in ("lenet5-71x-plain", "lenet300-23x-plain"):
+        assert mean[name] < 100 - found[name].test_error
+    by_name = {each["name"]: each for each in COMMITTED}
+    far = [by_name[f"lenet5-{ratio}x-plain"] for ratio in (167, 246, 348)]
+    assert claims.accuracy(far[0]).low > 100 - found["lenet5-167x-plain"].test_error == 99
+    assert found["lenet300-68x"].test_error == 1.92
+    assert mean["lenet300-68x"] > 98.08
+    assert claims.verdict(found["lenet300-68x"], by_name["lenet300-68x"]) == "around it"
+    assert found["lenet5-246x-plain"].test_error is found["lenet5-348x-plain"].test_error is None
+    assert [round(-records.loss_interval(each).mean, 2) for each in far[1:]] == [0.28, 0.45]
+    for name in ("lenet5-246x-plain", "lenet5-348x-plain"):
+        assert found[name].source == "abstract"
+        assert "(almost) zero loss" in found[name].stated
+
+
+def test_what_the_readme_says_of_the_strongest_rival():
+    rivals = [
+        each for each in ALL
+        if (each.track, each.counted, each.doubt) == ("from-lenet5", "weights", "")
+        and each.arxiv not in claims.WORKS and each.test_error is not None
+    ]  # fmt: skip
+    strongest = max(rivals, key=lambda each: each.ratio)
+    assert strongest.work == "Molchanov et al. 2017 (Sparse VD)"
+    assert (strongest.ratio, strongest.test_error) == (280, 0.75)
+    by_name = {each["name"]: each for each in COMMITTED}
+    assert claims.verdict(strongest, by_name["lenet5-348x-plain"]) == "below it"
+    assert claims.verdict(strongest, by_name["lenet5-246x-plain"]) == "around it"
+    ours = [each for each in COMMITTED if each["track"] == "from-lenet5"]
+    assert [each["name"] for each in ours if claims.measured(each, "weights") >= strongest.ratio] == [
+        "lenet5-348x-plain", "lenet5-file-1024", "lenet5-file-1024-narrow",
+    ]
+    for name in ("lenet5-file-1024", "lenet5-file-1024-narrow"):
+        assert claims.verdict(strongest, by_name[name]) == "below it"
+
+
+def test_what_the_readme_says_of_few_bits():
+    by_name = {each["name"]: each for each in COMMITTED}
+    few = [each for each in COMMITTED if not prunes(each["recipe"])]
+    assert not any(records.is_lossless(each) for each in COMMITTED if each not in few)
+    two, binary, one = (by_name[name] for name in ("lenet5-2bit", "lenet5-binary", "lenet300-1bit"))
+    assert results._accuracy(two).startswith("99.48 ")
+    assert records.is_lossless(two)
+    assert results._accuracy(binary) == "99.43 [99.30, 99.55]"
+    assert round(sum(run["file_bytes"] for run in binary["runs"]) / len(binary["runs"]), -3) == 56_000
+    assert results._accuracy(one).startswith("98.03 ")
+    stated = {
+        each.model: (each.test_error, each.doubt) for each in ALL
+        if each.bits == 1 and each.test_error and each.track and not each.quoted
+    }  # fmt: skip
+    assert stated == {name: (error, "reported, unverified") for name, error in
+                      (("LeNet-5", 0.79), ("LeNet-300-100", 2.56))}  # fmt: skip
+    assert claims.accuracy(binary).low > 99.21
+    assert claims.accuracy(one).low > 97.44
+
+
+def test_what_the_readme_says_of_the_suffixes():
+    recipes = {each["name"]: each["recipe"] for each in COMMITTED}
+    for name, steps in (("lenet300-40x", 2), ("lenet300-60x", 3), ("lenet300-68x", 4)):
+        recipe = recipes.pop(name)
+        assert len(recipe["steps"]) == steps
+        assert recipe["steps"] == records.read("lenet300-68x")["recipe"]["steps"][:steps]  # one chain
+        assert "distill" in recipe
+        assert "dropout" not in recipe["dense"]
+    for name in [each for each in recipes if each.startswith("deep-compression-")]:
+        pruned, quantized = recipes.pop(name)["steps"]
+        assert "keep" in pruned
+        bits = {(each["set"], each["bits"]) for each in quantized["sets"].values()}
+        theirs = {"lenet300": {("clusters", 6)}, "lenet5": {("clusters", 8), ("clusters", 5)}}
+        assert bits == next(found for model, found in theirs.items() if model in name)
+    for name in [each for each in recipes if "-file-" in each]:
+        first, *between, last = recipes.pop(name)["steps"]
+        assert first["by"] == "filter"
+        assert all("sets" not in step and "by" not in step for step in between)
+        assert last["joint"] == "intersection"
+        assert {each.rpartition(".")[2] for each in last["sets"]} == {"weight", "bias"}
+        assert max(run["file_bytes"] for run in records.read(name)["runs"]) <= int(name.split("-")[2])
+    for name in [each for each in recipes if re.search("-filters-|-columns-", each)]:
+        recipe = recipes.pop(name)
+        assert structured(recipe)
+        assert {step["by"] + "s" for step in steps_of(recipe)} == set(name.split("-")[1:-1])
+        assert "distill" in recipe
+        assert "dropout" in recipe["dense"]
+    for name in [each for each in recipes if re.search(r"-\d+x-\dbit$", each)]:
+        recipe = recipes.pop(name)
+        assert prunes(recipe)
+        assert quantizes(recipe)
+        assert "distill" in recipe
+        assert recipe["shift_pixels"] > 0
+    few = {name: recipes.pop(name) for name in list(recipes) if not prunes(recipes[name])}
+    assert all(re.search(r"bit$|-binary$|-ternary$", name) for name in few)
+    for name, recipe in few.items():
+        assert recipe["finish"] == "straight-through"
+        assert "distill" in recipe
+        assert "dropout" in recipe["dense"]
+        assert recipe["shift_pixels"] == 0
+        assert ("steps" in recipe) == (name == "lenet5-binary")
+    for name, recipe in recipes.items():
+        far = name in ("lenet5-167x-plain", "lenet5-246x-plain", "lenet5-348x-plain")
+        assert ("steps" in recipe) == far
+        assert ("distill" in recipe) == ("dropout" in recipe["dense"]) == (far or "distilled" in name)
+
+
+def test_what_the_readme_says_of_structure():
+    def arms(network, others, singles, bits=""):
+        names = [[f"structured-{network}-{tag}{bits}" for tag in tags.split()] for tags in (singles, others)]
+        return [[records.read(name) for name in each] for each in names]
+
+    lenet = "filter-37x filter-90x filter-150x filter-250x filter-390x"
+    single = "element-37x element-90x element-170x element-350x element-700x"
+    resnet = "channel-75pct channel-50pct channel-33pct channel-25pct"
+    fewer = "element-3x element-6x element-11p5x element-23x"
+    assert said(equal_accuracy.advantage(*arms("lenet5", f"filter-20x {lenet}", single), 0.5)) == (
+        "1.69 [1.53, 1.87]"
+    )
+    assert said(equal_accuracy.advantage(*arms("resnet20", resnet, fewer), 0.5)) == "2.19 [1.90, 2.51]"
+    few = {"measure": equal_accuracy.storage, "from_dense": False}
+    assert said(equal_accuracy.advantage(*arms("resnet20", resnet, fewer, "-4bit"), 1, **few)) == (
+        "1.49 [1.39, 1.61]"
+    )
+    assert said(equal_accuracy.advantage(*arms("lenet5", lenet, single, "-4bit"), 1, **few)) == (
+        "0.41 [0.27, 0.61]"
+    )
+    filters = next(each for each in COMMITTED if each["name"] == "lenet5-filters-88x")
+    assert results._accuracy(filters) == "99.29 [99.12, 99.46]"
+    text = (data.HOME.parent / "README.md").read_text()
+    for numbers in ("1.69 [1.53, 1.87]", "2.19 [1.90, 2.51]", "1.49 [1.39, 1.61]", "0.41 [0.27, 0.61]"):
+        assert numbers in text
+
+
+def test_what_the_readme_says_of_times():
+    least, shrunk = [], {}
+    for network, by, fewer in (("lenet5", "filter", 112.8), ("resnet20", "channel", 1.9)):
+        found = times.read(network)
+        sparse = [row for row in found["rows"] if row["way"] in ("CSR", "BSR") and row["batch"] == 256]
+        least.append(min(row["over_dense"] for row in sparse))
+        for way in ("shrunk", "shrunk, ONNX Runtime"):
+            shrunk[network, way] = times.nearest(found, by, fewer, 256, 1)[way]["over_dense"]
+        assert max(row["threads"] for row in sparse) == 2
+        for way in ("CSR", "BSR"):
+            assert times.wins_from(found, {"CSR": "element", "BSR": "block"}[way], way, 1, 1) == math.inf
+    assert min(least) > 2.99
+    assert [round(each, 2) for each in shrunk.values()] == [0.28, 0.09, 0.77, 0.36]
+
+
+def said(found):
+    return f"{found.mean:.2f} [{found.low:.2f}, {found.high:.2f}]"
