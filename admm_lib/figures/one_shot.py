@@ -145,8 +145,11 @@ def ways(
                 axes.plot(one.mean, names.index(name) + above, mark, color=color, ms=4.5)
         axes.set_xscale("symlog", linthresh=linear, linscale=1.5)
         ends = [end for each in found.values() for one in each for end in (one.low, one.high)]
-        steps = [sign * linear * times for times in (0.4, 1, 4, 20, 100) for sign in (-1, 1)]
-        ticks = sorted([0, *(tick for tick in steps if 1.5 * min(ends) <= tick <= 1.5 * max(ends))])
+        ticks = [0.0]
+        for end, sign in ((-min(ends), -1), (max(ends), 1)):
+            steps = [linear * times for times in (0.4, 1, 4, 20, 100) if linear * times <= 1.5 * end]
+            ticks += [sign * step for step in steps if step != linear or len(steps) < 3]  # it leaves room
+        ticks.sort()
         axes.set_xticks(ticks, [f"{tick:g}".replace("-", "−") for tick in ticks])
         axes.tick_params(axis="y", length=0)
         axes.minorticks_off()

@@ -3,7 +3,7 @@
 import math
 import re
 
-from admm_lib import claims, data, equal_accuracy, records, results, times
+from admm_lib import claims, comparison_results, data, equal_accuracy, records, results, times
 from admm_lib.recipes import prunes, quantizes, structured
 from admm_lib.recipes import steps as steps_of
 
@@ -158,6 +158,31 @@ def test_what_the_readme_says_of_times():
             assert times.wins_from(found, {"CSR": "element", "BSR": "block"}[way], way, 1, 1) == math.inf
     assert min(least) > 2.99
     assert [round(each, 2) for each in shrunk.values()] == [0.28, 0.09, 0.77, 0.36]
+
+
+def test_what_the_readme_says_of_what_admm_adds():
+    study = comparison_results.result("lenet5")
+    (told,) = re.findall(r"\*\*What ADMM adds\.\*\* .*", (data.HOME.parent / "README.md").read_text())
+    least = {
+        way: [min(round(-each.mean, 2) for each in comparison_results.against_admm(study, at)[way])
+              for at in ("40x", "71x", "167x")]
+        for way in ("magnitude", "no-dual")
+    }  # fmt: skip
+    says = {"magnitude": "0.2, 0.4 and 0.7 points or more", "no-dual": "0.3, 0.7 and 2.0 or more"}
+    for way, words in says.items():
+        assert words in told
+        assert [f"{each:.1f}" for each in least[way]] == re.findall(r"\d\.\d", words)
+    for at in ("40x", "71x", "167x"):
+        found = comparison_results.against_admm(study, at)
+        stands = {way: comparison_results.verdict(each) for way, each in found.items()}
+        assert {stands[way] for way in ("torch-prune", "gradual", "torchao")} == {"level"}
+        assert {stands[way] for way in ("magnitude", "no-dual")} == {"behind"}
+    by_rho, by_rate = found["torchao"]
+    assert f"{by_rho.mean:.2f} [{by_rho.low:.2f}, {by_rho.high:.2f}] points ahead of the one" in told
+    assert by_rate.low < 0 < by_rate.high
+    pairs = {"unsquared": "constant", "kept-graph": "constant", "not-rescaled": "admm"}
+    for way, other in pairs.items():
+        assert all(comparison_results.difference(study, way, other, at).high > 0 for at in ("71x", "167x"))
 
 
 def said(found):
