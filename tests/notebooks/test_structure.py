@@ -155,6 +155,15 @@ def test_loads_no_picture_from_elsewhere(path):
             assert not re.search(r"!\[[^\]]*\]\(\s*(?:https?:)?//|<img[^>]*//", cell.source)
 
 
+@every
+def test_links_lead_where_the_site_can_follow(path):
+    """Its pages stand alone: what is not a notebook or on the web is named, not linked."""
+    for cell in notebooks.read(path).cells:
+        if cell.cell_type == "markdown":
+            for target in re.findall(r"\]\(([^)#\s]*)", cell.source):
+                assert not target or target.startswith("https://") or notebooks.HOME / target in PATHS, target
+
+
 def test_no_function_is_defined_twice():
     owners: dict[str, str] = {}
     for path in PATHS:
