@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..comparison_results import verdict
 from ..records import Interval
 from .style import BLUE, COLORS, FAINT, GREY, INK, LINES, MARKERS, ORANGE, new_figure, styled
 
@@ -128,8 +129,8 @@ def ways(
 ) -> Figure:
     """How far each way of pruning ends from each of `others`, in points, 95% intervals, a pane per budget.
 
-    Dark where all intervals of a way lie on one and the same side of zero. Beyond +-`linear` the axes are
-    logarithmic.
+    Dark where a way is ahead of all of them, or behind all, as `comparison_results.verdict` has it. Beyond
+    +-`linear` the axes are logarithmic.
     """
     names = list(dict.fromkeys(name for found in panes.values() for name in found))
     figure = new_figure(7.5, 1.2 + (0.2 + 0.12 * len(others)) * len(names))
@@ -138,8 +139,7 @@ def ways(
     for axes, (title, found) in zip(row, panes.items(), strict=True):
         axes.axvline(0, color=INK, lw=0.8, ls=":")
         for name, each in found.items():
-            told = all(one.low > 0 for one in each) or all(one.high < 0 for one in each)
-            color = INK if told else GREY
+            color = GREY if verdict(each) == "level" else INK
             for one, above, mark in zip(each, heights, "os", strict=False):
                 axes.hlines(names.index(name) + above, one.low, one.high, color=color, lw=1.6)
                 axes.plot(one.mean, names.index(name) + above, mark, color=color, ms=4.5)

@@ -8,19 +8,21 @@ has an environment of its own, made on the first call.
 """
 
 import argparse
-import json
 import lzma
 import math
 import statistics
 import subprocess
 import sys
+import tempfile
 import venv
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+import place
 import safetensors.numpy
 import torch
 import zstandard
@@ -83,39 +85,65 @@ def timed(code: Code) -> tuple[int, float, float]:
     return len(content), 1e3 * statistics.median(writing), 1e3 * statistics.median(reading)
 
 
-def nncodec(tensors: Tensors) -> tuple[int, float, float] | str:
-    """Bytes and times of nncodec, or why there are none."""
+@contextmanager
+def nncodec(tensors: Tensors) -> Iterator[Code]:
+    """nncodec's code, as a process of its own runs it; SubprocessError where it cannot be installed."""
     python = ENVIRONMENT / "bin" / "python"
-    try:
-        if not python.exists():
-            print("(making an environment for nncodec)", file=sys.stderr, flush=True)
-            venv.create(ENVIRONMENT, with_pip=True)
-            pins = [f"torch=={torch.__version__.split('+')[0]}", "numpy<2", "nncodec==2.1.3"]
-            command = [python, "-m", "pip", "install", "--quiet", *pins]
-            subprocess.run(command, check=True, capture_output=True, text=True, timeout=1_800)
-        given = ENVIRONMENT / "tensors.npz"
+    done = ENVIRONMENT / "installed"
+    if not done.exists():
+        print("(making an environment for nncodec)", file=sys.stderr, flush=True)
+        venv.create(ENVIRONMENT, with_pip=True, clear=True)
+        pins = [f"torch=={torch.__version__.split('+')[0]}", "numpy<2", "nncodec==2.1.3"]
+        command = [python, "-m", "pip", "install", "--quiet", *pins]
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=1_800)
+        done.touch()
+    with tempfile.TemporaryDirectory() as folder:
+        given = Path(folder) / "tensors.npz"
         whole = {name: each.astype(np.int32) for name, each in tensors.items() if each.dtype == np.int8}
         np.savez(given, **tensors | whole)
-        script = Path(__file__).with_name("nncodec_peer.py")
-        command = [python, script, given, str(ROUNDS)]
-        found = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)
-        size, writing, reading = json.loads(found.stdout.splitlines()[-1])
-        return size, writing, reading
+        command = [python, Path(__file__).with_name("nncodec_peer.py"), given]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as peer:
+
+            def ask(word: str) -> None:
+                print(word, file=peer.stdin, flush=True)
+                if peer.stdout.readline().strip() != word:
+                    raise subprocess.SubprocessError(f"nncodec's process ended while it should {word}")
+
+            def write() -> bytes:
+                ask("write")
+                return given.with_suffix(".nnc").read_bytes()
+
+            for word in ("write", "read", "check"):
+                ask(word)
+            yield write, lambda _: ask("read")
+            peer.stdin.close()
+
+
+def timed_nncodec(tensors: Tensors) -> tuple[int, float, float] | str:
+    """Bytes and times of nncodec, or why there are none."""
+    try:
+        with nncodec(tensors) as code:
+            return timed(code)
     except subprocess.SubprocessError as error:
         return " ".join(str(getattr(error, "stderr", None) or error).split())[-200:]
+
+
+def plain(model: nn.Module) -> tuple[Tensors, Tensors, int]:
+    """The tensors of a network, and as `multiples` has them."""
+    tensors = {key: value.numpy() for key, value in model.state_dict().items()}
+    return tensors, *multiples(tensors)
 
 
 def rows(name: str, others: bool) -> list[str]:
     """The table's lines for one network, ours first."""
     model = al.load(HOME / records.read(name)["runs"][0]["file"])
-    tensors = {key: value.numpy() for key, value in model.state_dict().items()}
-    whole, steps = multiples(tensors)
+    tensors, whole, steps = plain(model)
     codes = {".admm": (lambda: codec.encode(model), codec.decode)} | general(tensors)
     for label, code in list(general(whole).items())[1:]:
         codes[f"{label}, whole numbers"] = code
     found = {label: timed(code) for label, code in codes.items()}
     if others:
-        found["nncodec, whole numbers"] = nncodec(whole)
+        found["nncodec, whole numbers"] = timed_nncodec(whole)
     lines = []
     for label, each in found.items():
         if isinstance(each, str):
@@ -148,6 +176,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--only", help="one of the networks")
     parser.add_argument("--without-nncodec", action="store_true", help="install nothing")
     options = parser.parse_args(arguments)
+    print(f"{place.line()}\n")
     print("| network | code | bytes | ours / theirs | writing | reading |")
     print("|---|---|---|---|---|---|")
     for name in [options.only] if options.only else NETWORKS:

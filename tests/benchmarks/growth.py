@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import place
 import torch
 from torch import nn
 
@@ -100,6 +101,7 @@ def main() -> None:
     if options.one:
         print(json.dumps(measure(options.one[0], int(options.one[1]))))
         return
+    print(f"{place.line()}\n")
     print("| work | weights | seconds | ns a weight | extra memory, copies |", flush=True)
     print("|---|---|---|---|---|", flush=True)
     for name in WORK:

@@ -1,13 +1,13 @@
-"""Run by files.py in nncodec's own environment: bytes and times of its code for tensors in a .npz file."""
+"""Run by files.py in nncodec's own environment: its code for the tensors of a .npz file, when asked to.
+
+Each line of the input is a word, answered by a line when it is done: "write" the stream beside the tensors,
+"read" it back, "check" that the whole numbers came back as they were.
+"""
 
 import contextlib
 import io
-import json
-import statistics
 import sys
-import tempfile
 from pathlib import Path
-from time import perf_counter
 
 import numpy as np
 import torch
@@ -22,19 +22,19 @@ except RuntimeError:  # a torchvision built for CUDA beside a torch without: wha
         del sys.modules[name]
     from nncodec import nnc
 
-tensors = dict(np.load(sys.argv[1]))
-writing, reading = [], []
-with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-    path = str(Path(folder) / "tensors.nnc")
-    how = {"param_opt": True, "row_skipping": True, "return_bitstream": True, "verbose": False}
-    for _ in range(int(sys.argv[2])):
-        started = perf_counter()
-        size = len(nnc.compress(dict(tensors), bitstream_path=path, **how))
-        written = perf_counter()
-        back = nnc.decompress(path, verbose=False)
-        writing.append(1e3 * (written - started))
-        reading.append(1e3 * (perf_counter() - written))
-for name, tensor in tensors.items():
-    if tensor.dtype == np.int32 and not np.array_equal(np.asarray(back[name]).reshape(tensor.shape), tensor):
-        raise SystemExit(f"{name} did not come back as it was")
-print(json.dumps([size, statistics.median(writing), statistics.median(reading)]))
+given = Path(sys.argv[1])
+tensors, stream = dict(np.load(given)), str(given.with_suffix(".nnc"))
+how = {"param_opt": True, "row_skipping": True, "verbose": False}
+back: dict[str, np.ndarray] = {}
+for line in sys.stdin:
+    with contextlib.redirect_stdout(io.StringIO()):
+        if line.strip() == "write":
+            nnc.compress(dict(tensors), bitstream_path=stream, **how)
+        elif line.strip() == "read":
+            back = nnc.decompress(stream, verbose=False)
+        else:
+            for name, tensor in tensors.items():
+                found = np.asarray(back[name]).reshape(tensor.shape)
+                if tensor.dtype == np.int32 and not np.array_equal(found, tensor):
+                    raise SystemExit(f"{name} did not come back as it was")
+    print(line, end="", flush=True)

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import nbformat
+import place
 from browser import jupyter
 from playwright.sync_api import Locator, Page, TimeoutError, sync_playwright
 
@@ -127,6 +128,7 @@ def main() -> None:
     profile = "smoke" if options.quick else "quick"
     home = Path(tempfile.mkdtemp())
     kinds = (f"{name} | median, ms | 95th, ms" for name in ("at once", "after a look", "with its numbers"))
+    print(f"{place.line()}\n")
     print(f"| notebook | panel | {' | '.join(kinds)} |")
     print("|---|---|---|---|---|---|---|---|---|---|---|", flush=True)
     with sync_playwright() as playwright:

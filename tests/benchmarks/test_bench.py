@@ -1,12 +1,33 @@
 """`make bench` runs and prints its table; what it measures is never asserted."""
 
+import itertools
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
+
+NNCODEC = "writing LeNet-# / nncodec (# bytes, # of theirs)"  # not in a quick table: it installs much
+
+
+def table(text: str) -> list[list[str]]:
+    """The cells of the first table in a text, below its header and the rule."""
+    lines = itertools.dropwhile(lambda line: not line.startswith("|"), text.splitlines())
+    return [line.split("|") for line in itertools.takewhile(lambda line: line.startswith("|"), lines)][2:]
+
+
+def section(command: str) -> str:
+    """What RESULTS.md has of a command."""
+    text = Path(__file__).with_name("RESULTS.md").read_text(encoding="utf-8")
+    (found,) = (each for each in re.split(r"^#+ ", text, flags=re.M) if each.startswith(f"What `{command}` "))
+    return found
+
+
+def without_numbers(name: str) -> str:
+    return re.sub(r"[-+]?\d[\d,.]*(?:e[-+]\d+)?", "#", name)
 
 
 @pytest.mark.full
@@ -20,10 +41,8 @@ def test_bench_runs():
         env=os.environ | {"PYTHONPATH": root},
     )  # fmt: skip
     assert found.returncode == 0, found.stderr
-    lines = found.stdout.splitlines()
-    assert lines[0].startswith("1 threads on ")
-    table = [line for line in lines if line.startswith("|")]
-    rows = [line.split("|") for line in table[2:]]  # below the header and its rule
+    assert re.match(r"\d{4}-\d\d-\d\d, .+, 1 threads on \d+ cores, load ", found.stdout)
+    rows = table(found.stdout)
     names = [cells[1].strip() for cells in rows]
     parts = (
         "ADMM step /", "training epoch", "data alone", "retraining", "forward", "top_k /", "CSR", "zstd",
@@ -34,6 +53,9 @@ def test_bench_runs():
     networks = Counter(name.split(": ")[0] for name in names if name.startswith("retraining step at "))
     assert set(networks.values()) == {3}  # against masked, that in bf16, bf16 against float32
     assert len(set(names)) == len(names)
+    assert {without_numbers(name) for name in names} | {NNCODEC} == {
+        without_numbers(cells[1].strip()) for cells in table(section("make bench"))
+    }
     for cells in rows:
         low, high = map(float, cells[3].split("–"))
         assert low <= float(cells[2]) <= high
@@ -48,7 +70,7 @@ def test_bench_of_files_runs():
         env=os.environ | {"PYTHONPATH": str(script.parents[2])},
     )  # fmt: skip
     assert found.returncode == 0, found.stderr
-    rows = [line.split("|") for line in found.stdout.splitlines()[2:]]
+    rows = table(found.stdout)
     sizes = {cells[2].strip(): int(cells[3].replace(",", "")) for cells in rows}
     assert len(sizes) == len(rows) == 8
     assert sizes[".admm"] == min(sizes.values())
@@ -64,7 +86,7 @@ def test_bench_of_growth_runs():
     words = [sys.executable, "-W", "error", str(script), "--quick"]
     found = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
     assert found.returncode == 0, found.stderr
-    rows = [line.split("|")[1:-1] for line in found.stdout.splitlines()[2:]]
+    rows = table(found.stdout)
     assert len(rows) == 8
-    assert all(float(cell) > 0 for row in rows for cell in row[3:])
-    assert all(float(row[4]) <= 2.5 for row in rows), found.stdout  # copies of the weights
+    assert all(float(cell) > 0 for row in rows for cell in row[4:-1])
+    assert all(float(row[5]) <= 2.5 for row in rows), found.stdout  # copies of the weights
