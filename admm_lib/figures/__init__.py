@@ -1,1 +1,1 @@
-"""Figures, a file per notebook: pure functions of data that return a `matplotlib.figure.Figure`."""
+"""Figures, a file per notebook or for several: pure functions that return a `matplotlib.figure.Figure`."""

@@ -11,7 +11,7 @@ from filelock import FileLock
 
 import admm_lib as al
 from admm_lib import comparison, comparison_results, data, models, records, results
-from admm_lib.figures import one_shot as figures
+from admm_lib.figures import comparison as figures
 from admm_lib.figures.style import GREY, INK
 from admm_lib.pruning_ways import WAYS, Task, Way
 

@@ -168,7 +168,7 @@ def test_what_the_readme_says_of_what_admm_adds():
               for at in ("40x", "71x", "167x")]
         for way in ("magnitude", "no-dual")
     }  # fmt: skip
-    says = {"magnitude": "0.2, 0.4 and 0.7 points or more", "no-dual": "0.3, 0.7 and 2.0 or more"}
+    says = {"magnitude": "0.2, 0.4 and 0.7 points above", "no-dual": "0.3, 0.7 and 2.0 above"}
     for way, words in says.items():
         assert words in told
         assert [f"{each:.1f}" for each in least[way]] == re.findall(r"\d\.\d", words)
