@@ -1,8 +1,8 @@
 """Ways of pruning compared under one protocol, data/comparison/NAME.yaml; the record is NAME.json beside it.
 
-Each way's one number is tuned first, on validation images of the tuning seed; then every way prunes the
-dense network of each final seed, and only then the test images are read, once. Several processes may share
-the work.
+Each way's one number is tuned first, on validation images of the tuning seed. When all are, every way prunes
+the dense network of each final seed, and each network reads the test images once, when it is made. Several
+processes may share the work.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -106,13 +107,15 @@ def _protocol(found: Comparison) -> Comparison:
 
 
 def _goes_on(record: Record, found: Comparison) -> bool:
-    """Whether the rows of a record are the comparison's, which may have more ways and budgets by now, and
-    other seeds as long as no final run is recorded.
+    """Whether the rows of a record are the comparison's, which may have more ways and budgets by now; as long
+    as no final run is recorded, fewer, and other seeds, too.
     """
     old = record["comparison"]
-    common = old["budgets"].keys() & found["budgets"].keys()
-    if (record["runs"] and old["seeds"] != found["seeds"]) or _protocol(old) != _protocol(found):
+    if _protocol(old) != _protocol(found):
         return False
+    if record["runs"] and (old["seeds"] != found["seeds"] or not set(points(old)) <= set(points(found))):
+        return False  # who sees what comes out must not choose
+    common = old["budgets"].keys() & found["budgets"].keys()
     return all(old[each][at] == found[each][at] for each in ("budgets", "tuned_at") for at in common)
 
 
@@ -139,6 +142,8 @@ def run(
     tuned = dict.fromkeys((way, found["tuned_at"][at]) for way, at in points(found))
     for way, at in tuned:
         work.alone(f"tune-{way}-{at}", lambda way=way, at=at: work.tuned(way, at))
+    for way, at in tuned:
+        work.value(way, at)  # nobody reads a test image while another process is still tuning
     for seed in chosen:
         for way, at in points(found):
             work.alone(f"{seed}-{way}-{at}", lambda seed=seed, way=way, at=at: work.final(seed, way, at))
@@ -183,7 +188,6 @@ class _Work:
         with files.locked(self.target):
             record = self.record()
             yield record
-            self.target.parent.mkdir(parents=True, exist_ok=True)
             records.write_atomically(self.target, json.dumps(record, indent=1) + "\n")
 
     def tuned(self, way: str, at: str) -> float:
@@ -206,7 +210,7 @@ class _Work:
         """One way at one final seed, recorded."""
         if any((row["seed"], row["way"], row["at"]) == (seed, way, at) for row in self.record()["runs"]):
             return
-        value = self._value(way, at)
+        value = self.value(way, at)
         network, origin = self._pruned(seed, way, at, value)
         small = network if self.found["by"] == "element" else shrink(network)
         kept = {name: int(weight.count_nonzero()) for name, weight in prunable(small).items()}
@@ -216,11 +220,12 @@ class _Work:
                 "seed": seed, "way": way, "at": at, "value": value, "kept": kept,
                 "val": round(val.accuracy, 4), "test": round(test.accuracy, 4),
                 "seconds": origin["seconds"], "test_correct": records.pack_bits(test.correct),
-                "provenance": {**records.provenance(), "commit": origin["commit"]},
+                "provenance": {**records.provenance(), **_peer(WAYS[way]), "commit": origin["commit"]},
             })  # fmt: skip
         self.report(f"{way} at {at}, seed {seed}: test {test.accuracy:.2f}%, {sum(kept.values()):,} weights")
 
-    def _value(self, way: str, at: str) -> float:
+    def value(self, way: str, at: str) -> float:
+        """The way's number for a budget, which may be tuned at another."""
         at = self.found["tuned_at"][at]
         with FileLock(self.cache / f"tune-{way}-{at}.lock"):  # another process may still be at it
             return self.tuned(way, at)
@@ -255,8 +260,13 @@ class _Work:
             found["model"], runner.go_on([], stage)[0].network, self.images, found["budgets"][at], seed,
             found["dense"]["epochs"], tuple(found["phases"]), found["rate"], found["lr"], found["batch_size"],
             found["precision"], found["shift_pixels"],
-            lambda: self._pruned(seed, "admm", at, self._value("admm", at))[0], found["by"],
+            lambda: self._pruned(seed, "admm", at, self.value("admm", at))[0], found["by"],
         )  # fmt: skip
+
+
+def _peer(way: Way) -> dict[str, str]:
+    """The version of the package that a way is taken from."""
+    return {way.package: version(way.package)} if way.package else {}
 
 
 def _next(way: Way, tried: dict[float, float]) -> float | None:

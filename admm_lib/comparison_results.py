@@ -40,12 +40,19 @@ def difference(record: Record, way: str, other: str, at: str) -> Interval:
 
 
 def verdict(found: Sequence[Interval]) -> str:
-    """How a way stands beside ADMM, by its differences from all arms of it: "ahead" or "behind" where every
-    interval lies on that side of zero, else "level", which is: not told apart.
+    """How a way stands beside the arms of ADMM, by its difference from each.
+
+    "ahead" or "behind" where every interval lies on that side of zero, "level" where every one holds it: not
+    told apart. Where the arms differ, "ahead of one", "behind one", or "between" for ahead of one and behind
+    another.
     """
-    if all(each.low > 0 for each in found):
-        return "ahead"
-    return "behind" if all(each.high < 0 for each in found) else "level"
+    above, below = sum(each.low > 0 for each in found), sum(each.high < 0 for each in found)
+    if above and below:
+        return "between"
+    for count, side, of_one in ((above, "ahead", "ahead of one"), (below, "behind", "behind one")):
+        if count:
+            return side if count == len(found) else of_one
+    return "level"
 
 
 def against_admm(record: Record, at: str) -> dict[str, list[Interval]]:

@@ -77,6 +77,7 @@ class Way:
     values: tuple[float, ...]
     prune: Callable[[Task, float], nn.Module]
     only: str | None = None  # the view it prunes by, where it knows one alone
+    package: str | None = None  # where it comes from, where that is neither here nor torch
 
 
 def _at_once(choose: Callable[[Task], dict[str, torch.Tensor]]) -> Callable[[Task, float], nn.Module]:
@@ -268,7 +269,7 @@ WAYS = {
     "magnitude": Way("largest weights, at once", "rate", RATES, _at_once(_largest)),
     "torch-prune": Way("torch.nn.utils.prune, each epoch", "rate", RATES, _torch_prune, only="element"),
     "gradual": Way("gradual magnitude, cubic", "rate", RATES, _picked(_gradual)),
-    "torchao": Way("torchao prototype.pat", "rate", RATES, _torchao, only="element"),
+    "torchao": Way("torchao prototype.pat", "rate", RATES, _torchao, only="element", package="torchao"),
     "hard-thresholding": Way("hard thresholding, each epoch", "rate", RATES, _picked(_thresholding)),
     "admm": Way("ADMM", "rho", RHOS, _split(ADMM, GROWTH)),
     "admm-rate": Way("ADMM, its rate tuned", "rate", RATES, _picked(_admm)),
@@ -279,6 +280,10 @@ WAYS = {
     "unsquared": Way("norm not squared", "rho", (3e-4, 3e-3, 3e-2, 3e-1), _split(UnsquaredNorm)),
     "kept-graph": Way("U kept with its graph", "rho", RHOS, _split(KeptGraph)),
     "not-rescaled": Way("U not rescaled as rho grows", "rho", RHOS, _split(NotRescaled, GROWTH)),
-    "torch-pruning": Way("torch-pruning, each epoch", "rate", RATES, _torch_pruning, only="filter"),
-    "group-norms": Way("torch-pruning, group norms", "strength", RHOS, _group_norms, only="filter"),
+    "torch-pruning": Way(
+        "torch-pruning, each epoch", "rate", RATES, _torch_pruning, only="filter", package="torch-pruning"
+    ),
+    "group-norms": Way(
+        "torch-pruning, group norms", "strength", RHOS, _group_norms, only="filter", package="torch-pruning"
+    ),
 }

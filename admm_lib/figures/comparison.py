@@ -26,7 +26,7 @@ def ways(
     for axes, (title, found) in zip(row, panes.items(), strict=True):
         axes.axvline(0, color=INK, lw=0.8, ls=":")
         for name, each in found.items():
-            color = GREY if verdict(each) == "level" else INK
+            color = INK if verdict(each) in ("ahead", "behind") else GREY
             for one, above, mark in zip(each, heights, "os", strict=False):
                 axes.hlines(names.index(name) + above, one.low, one.high, color=color, lw=1.6)
                 axes.plot(one.mean, names.index(name) + above, mark, color=color, ms=4.5)

@@ -34,6 +34,7 @@ from admm_lib.codec.steps import find_step
 
 HOME = Path(__file__).resolve().parents[2]
 ENVIRONMENT = HOME / "build" / "nncodec"
+PYTHON = ENVIRONMENT / "bin" / "python"
 NETWORKS = ("lenet5-file-1551", "lenet5-file-3102", "lenet5-2bit", "lenet5-binary")
 ROUNDS = 5
 SIDES = (656, 2_074, 6_560)  # 0.43, 4.3 and 43 million weights
@@ -85,23 +86,30 @@ def timed(code: Code) -> tuple[int, float, float]:
     return len(content), 1e3 * statistics.median(writing), 1e3 * statistics.median(reading)
 
 
+def without_nncodec() -> str | None:
+    """Why nncodec cannot be had; None where it can, installed now if need be."""
+    pins = [f"torch=={torch.__version__.split('+')[0]}", "numpy<2", "nncodec==2.1.3"]
+    done = ENVIRONMENT / "installed"
+    try:
+        if not done.exists() or done.read_text().split() != pins:
+            print("(making an environment for nncodec)", file=sys.stderr, flush=True)
+            venv.create(ENVIRONMENT, with_pip=True, clear=True)
+            command = [PYTHON, "-m", "pip", "install", "--quiet", *pins]
+            subprocess.run(command, check=True, capture_output=True, text=True, timeout=1_800)
+            done.write_text("\n".join(pins))
+    except subprocess.SubprocessError as error:
+        return " ".join(str(getattr(error, "stderr", None) or error).split())[-200:]
+    return None
+
+
 @contextmanager
 def nncodec(tensors: Tensors) -> Iterator[Code]:
-    """nncodec's code, as a process of its own runs it; SubprocessError where it cannot be installed."""
-    python = ENVIRONMENT / "bin" / "python"
-    done = ENVIRONMENT / "installed"
-    if not done.exists():
-        print("(making an environment for nncodec)", file=sys.stderr, flush=True)
-        venv.create(ENVIRONMENT, with_pip=True, clear=True)
-        pins = [f"torch=={torch.__version__.split('+')[0]}", "numpy<2", "nncodec==2.1.3"]
-        command = [python, "-m", "pip", "install", "--quiet", *pins]
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=1_800)
-        done.touch()
+    """The code of nncodec, which is installed, as a process of its own runs it."""
     with tempfile.TemporaryDirectory() as folder:
         given = Path(folder) / "tensors.npz"
         whole = {name: each.astype(np.int32) for name, each in tensors.items() if each.dtype == np.int8}
         np.savez(given, **tensors | whole)
-        command = [python, Path(__file__).with_name("nncodec_peer.py"), given]
+        command = [PYTHON, Path(__file__).with_name("nncodec_peer.py"), given]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as peer:
 
             def ask(word: str) -> None:
@@ -119,15 +127,6 @@ def nncodec(tensors: Tensors) -> Iterator[Code]:
             peer.stdin.close()
 
 
-def timed_nncodec(tensors: Tensors) -> tuple[int, float, float] | str:
-    """Bytes and times of nncodec, or why there are none."""
-    try:
-        with nncodec(tensors) as code:
-            return timed(code)
-    except subprocess.SubprocessError as error:
-        return " ".join(str(getattr(error, "stderr", None) or error).split())[-200:]
-
-
 def plain(model: nn.Module) -> tuple[Tensors, Tensors, int]:
     """The tensors of a network, and as `multiples` has them."""
     tensors = {key: value.numpy() for key, value in model.state_dict().items()}
@@ -143,12 +142,10 @@ def rows(name: str, others: bool) -> list[str]:
         codes[f"{label}, whole numbers"] = code
     found = {label: timed(code) for label, code in codes.items()}
     if others:
-        found["nncodec, whole numbers"] = timed_nncodec(whole)
+        with nncodec(whole) as code:
+            found["nncodec, whole numbers"] = timed(code)
     lines = []
     for label, each in found.items():
-        if isinstance(each, str):
-            lines.append(f"| {name} | {label} | not measured: {each} | | | |")
-            continue
         size, writing, reading = each
         size += 4 * steps * label.endswith("numbers")
         share = found[".admm"][0] / size
@@ -176,11 +173,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--only", help="one of the networks")
     parser.add_argument("--without-nncodec", action="store_true", help="install nothing")
     options = parser.parse_args(arguments)
+    if missing := None if options.without_nncodec else without_nncodec():
+        print(f"nncodec cannot be installed, and is left out: {missing}", file=sys.stderr)
     print(f"{place.line()}\n")
     print("| network | code | bytes | ours / theirs | writing | reading |")
     print("|---|---|---|---|---|---|")
     for name in [options.only] if options.only else NETWORKS:
-        for line in rows(name, not options.without_nncodec):
+        for line in rows(name, not (options.without_nncodec or missing)):
             print(line, flush=True)
     if not options.only:
         print("\n| weights of one layer | .admm, bytes | writing, per weight | reading, per weight |")

@@ -101,7 +101,7 @@ def main() -> None:
     if options.one:
         print(json.dumps(measure(options.one[0], int(options.one[1]))))
         return
-    print(f"{place.line()}\n")
+    print(f"{place.line(threads=1)}\n")
     print("| work | weights | seconds | ns a weight | extra memory, copies |", flush=True)
     print("|---|---|---|---|---|", flush=True)
     for name in WORK:

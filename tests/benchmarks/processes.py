@@ -51,7 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="2 or more (default: %(default)s)")
     options = parser.parse_args()
-    print(f"{place.line()}\n")
+    print(f"{place.line(threads=1)}\n")
     print("| network | images a step | one, images/s | two | ratio | quartiles | two that do not talk |")
     print("|---|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as home:

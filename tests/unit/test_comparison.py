@@ -1,121 +1,17 @@
-"""Ways of pruning under one protocol: budgets met, tuned by the rule, recorded once, resumed, shared."""
+"""Ways of pruning under one protocol: tuned by the rule, recorded once, resumed, shared."""
 
-import copy
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from importlib.metadata import version
 
 import pytest
-import torch
 import yaml
 from filelock import FileLock
+from unit.protocol import FEW, KEEP, WIDTHS, narrow
 
-import admm_lib as al
-from admm_lib import comparison, comparison_results, data, models, records, results
-from admm_lib.figures import comparison as figures
-from admm_lib.figures.style import GREY, INK
-from admm_lib.pruning_ways import WAYS, Task, Way
-
-KEEP = {"conv1.weight": 150, "conv2.weight": 900, "fc1.weight": 1500, "fc2.weight": 300}
-WIDTHS = {"conv1.weight": 7, "conv2.weight": 9, "fc1.weight": 30, "fc2.weight": 10}
-FEW = {
-    "name": "few", "title": "Few", "model": "lenet5", "dataset": "digits", "images": 200, "tuning_seed": 20,
-    "seeds": [120, 121], "batch_size": 50, "precision": "32-true", "shift_pixels": 0,
-    "dense": {"epochs": 1, "lr": 0.002}, "phases": [1, 1], "rate": 0.001, "lr": 0.002,
-    "budgets": {"many": KEEP, "few": {**KEEP, "fc1.weight": 500}}, "tuned_at": {"many": "few", "few": "few"},
-    "arms": [{"ways": ["admm", "fresh"], "at": ["many", "few"]}, {"ways": ["torch-prune"], "at": ["few"]}],
-}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def task():
-    images = data.load("digits")
-    few = data.Data(images.name, images.train.subset(200), images.val, images.test, images.note)
-    dense = models.create("lenet5", 0)
-    al.fit(dense, few, 1, lr=2e-3)
-
-    def made(seed=3, by="element"):
-        return Task(
-            "lenet5", dense, few, KEEP if by == "element" else WIDTHS, seed, 1, (2, 1), 1e-3, 2e-3, 50,
-            "32-true", 1, lambda: WAYS["admm"].prune(made(seed, by), 1e-3), by,
-        )  # fmt: skip
-
-    return made
-
-
-@pytest.mark.filterwarnings("ignore:.*KernelPreference.*")  # torchao's own
-@pytest.mark.parametrize("name", [name for name, way in WAYS.items() if way.only != "filter"])
-def test_every_way_meets_every_budget_and_leaves_the_dense_network_alone(task, name):
-    before = copy.deepcopy(task().dense.state_dict())
-    pruned = WAYS[name].prune(task(), WAYS[name].values[1])
-    assert {each: int(pruned.get_parameter(each).count_nonzero()) for each in KEEP} == KEEP
-    assert pruned.state_dict().keys() == before.keys()
-    assert all(torch.equal(tensor, before[each]) for each, tensor in task().dense.state_dict().items())
-
-
-@pytest.mark.filterwarnings("ignore:.*KernelPreference.*")
-@pytest.mark.parametrize("name", [name for name, way in WAYS.items() if way.only != "filter"])
-def test_every_way_leaves_a_layer_whole_whose_budget_is_all_of_it(task, name):
-    keep = {**KEEP, "fc2.weight": 5_000}
-    whole = replace(task(), keep=keep)
-    pruned = WAYS[name].prune(replace(whole, by_admm=lambda: WAYS["admm"].prune(whole, 1e-3)), 1e-3)
-    assert {each: int(pruned.get_parameter(each).count_nonzero()) for each in KEEP} == keep
-
-
-@pytest.mark.parametrize("name", [name for name, way in WAYS.items() if way.only != "element"])
-def test_every_way_by_filters_ends_at_the_widths(task, name):
-    before = copy.deepcopy(task().dense.state_dict())
-    pruned = WAYS[name].prune(task(by="filter"), WAYS[name].values[1])
-    small = al.shrink(pruned)
-    assert {each: len(small.get_parameter(each)) for each in WIDTHS} == WIDTHS
-    assert small.fc1.in_features == 16 * WIDTHS["conv2.weight"]
-    assert all(torch.equal(tensor, before[each]) for each, tensor in task().dense.state_dict().items())
-
-
-@pytest.mark.parametrize(("name", "by"), [("torch-prune", "element"), ("torch-pruning", "filter")])
-def test_a_peer_cuts_before_every_epoch_of_the_first_phase(task, monkeypatch, name, by):
-    left, trained = [], Task.train
-
-    def train(self, model, *args, **settings):
-        left.append(int(model.fc1.weight.count_nonzero()) if by == "element" else model.fc1.out_features)
-        trained(self, model, *args, **settings)
-
-    monkeypatch.setattr(Task, "train", train)
-    WAYS[name].prune(task(by=by), 1e-3)
-    # 400,000 to 1,500 by one factor, 500 to 30 by one difference
-    assert left == ([24_495, 1_500, 1_500] if by == "element" else [265, 30, 30])
-
-
-@pytest.mark.filterwarnings("ignore:.*KernelPreference.*")  # torchao's own
-def test_torchao_computes_with_pruned_weights_in_every_step(task, monkeypatch):
-    left, trained = [], Task.train
-
-    def train(self, model, *args, **settings):
-        model.fc1.register_forward_pre_hook(
-            lambda module, _: left.append(int(module.weight.count_nonzero())) if module.training else None
-        )
-        trained(self, model, *args, **settings)
-
-    monkeypatch.setattr(Task, "train", train)
-    WAYS["torchao"].prune(task(), 1e-3)
-    first = left[:8]  # two epochs of four steps
-    assert first[0] == 400_000
-    assert sorted(first, reverse=True) == first
-    assert len(set(first)) > 5
-    assert first[-1] < 20_000
-def test_more_strength_of_group_norms_leaves_smaller_weights(task):
-    weak, strong = (WAYS["group-norms"].prune(task(by="filter"), strength) for strength in (1e-9, 1e-1))
-    assert strong.fc1.weight.norm() < 0.9 * weak.fc1.weight.norm()
-
-
-def test_random_masks_are_drawn_by_the_seed(task):
-    first, again, other = (WAYS["random"].prune(task(seed), 1e-3).fc1.weight != 0 for seed in (3, 3, 4))
-    assert first.equal(again)
-    assert not first.equal(other)
-
-
-def test_fresh_weights_have_the_mask_of_admm(task):
-    pruned, fresh = (WAYS[name].prune(task(), 1e-3) for name in ("admm", "fresh"))
-    assert (pruned.fc1.weight != 0).equal(fresh.fc1.weight != 0)
+from admm_lib import comparison, data, records
+from admm_lib.pruning_ways import WAYS, Way
 
 
 def test_a_grid_goes_on_while_its_end_is_best():
@@ -160,6 +56,7 @@ def test_it_is_recorded_resumed_and_the_same_when_killed(elsewhere):
         (120, way, at) for way, at in comparison.points(FEW)
     ]
     for row in record["runs"]:
+        assert "torchao" not in row["provenance"]
         assert row["kept"] == FEW["budgets"][row["at"]]
         correct = records.unpack_bits(row["test_correct"], len(data.load("digits").test))
         assert row["test"] == pytest.approx(100 * correct.double().mean().item(), abs=1e-4)
@@ -179,6 +76,7 @@ def test_filters_are_counted_in_the_smaller_network(elsewhere):
     comparison.run(path, folder=elsewhere)
     rows = json.loads((elsewhere / "few.json").read_text())["runs"]
     assert [row["way"] for row in rows] == ["admm", "torch-pruning"]
+    assert [row["provenance"].get("torch-pruning") for row in rows] == [None, version("torch-pruning")]
     assert [sum(row["kept"].values()) for row in rows] == [narrow(WIDTHS)] * 2
 
 
@@ -188,7 +86,7 @@ def test_the_number_that_was_best_is_taken(elsewhere):
     tuned.append({"way": "fresh", "at": "few", "value": 9.0, "val": 99.0})
     (elsewhere / "few.json").write_text(json.dumps({"comparison": FEW, "tuned": tuned, "runs": []}))
     work = comparison._Work(comparison.read(written(elsewhere)), elsewhere / "few.json", print)
-    assert work.tuned("admm", "few") == work._value("admm", "many") == 3e-4
+    assert work.tuned("admm", "few") == work.value("admm", "many") == 3e-4
 
 
 @pytest.mark.usefixtures("known")
@@ -200,6 +98,22 @@ def test_what_another_process_is_at_is_left_to_it(elsewhere):
     assert "few: 120-torch-prune-few is left to another process" in told
     rows = json.loads((elsewhere / "few.json").read_text())["runs"]
     assert [row["way"] for row in rows] == ["admm", "fresh", "admm", "fresh"]
+
+
+@pytest.mark.usefixtures("known")
+def test_no_test_image_is_read_before_all_ways_are_tuned(elsewhere):
+    path, told = written(elsewhere), []
+    work = comparison._Work(comparison.read(path), elsewhere / "few.json", told.append)
+    with ThreadPoolExecutor(1) as pool:
+        with FileLock(work.cache / "tune-torch-prune-few.lock"):  # another process is still at it
+            running = pool.submit(comparison.run, path, [120], told.append, elsewhere)
+            while not any("fresh at few" in each for each in told):
+                assert not running.done()
+            with pytest.raises(TimeoutError):
+                running.result(timeout=2)
+            assert work.record()["runs"] == []
+        running.result()
+    assert {row["seed"] for row in work.record()["runs"]} == {120}
 
 
 @pytest.mark.parametrize(
@@ -249,11 +163,13 @@ def test_other_seeds_and_another_record_of_that_name_are_refused(elsewhere):
 @pytest.mark.parametrize(
     ("runs", "changes", "fits"),
     [
-        (1, {"title": "More", "arms": FEW["arms"][:1]}, True),
+        (1, {"title": "More", "arms": [*FEW["arms"], {"ways": ["random"], "at": ["few"]}]}, True),
+        (0, {"arms": FEW["arms"][:1]}, True),
+        (1, {"arms": FEW["arms"][:1]}, False),  # who sees what comes out must not choose the ways
         (1, {"budgets": {**FEW["budgets"], "some": KEEP},
              "tuned_at": {**FEW["tuned_at"], "some": "few"}}, True),
         (0, {"seeds": [120]}, True),
-        (1, {"seeds": [120]}, False),  # who sees what comes out must not choose the seeds
+        (1, {"seeds": [120]}, False),  # nor the seeds
         (0, {"budgets": {**FEW["budgets"], "few": KEEP}}, False),
         (0, {"tuned_at": {"many": "many", "few": "few"}}, False),
         (0, {"rate": 0.002}, False),
@@ -276,86 +192,6 @@ def test_a_record_goes_on_with_more_ways_and_budgets_and_nothing_else_changed(el
 def test_more_images_than_there_are_are_refused(elsewhere):
     with pytest.raises(ValueError, match=r"few: there are 1,\d+ training images: lower images"):
         comparison.run(written(elsewhere, images=50_000), folder=elsewhere)
-
-
-def test_a_result_is_whole_and_differences_are_paired(elsewhere):
-    point = {"120": {"admm": 98.0, "fresh": 97.5, "torch-prune": 97.0},
-             "121": {"admm": 99.0, "fresh": 98.3, "torch-prune": 99.0}}  # fmt: skip
-    runs = [
-        {"seed": int(seed), "way": way, "at": at, "test": point[seed][way]}
-        for seed in reversed(point) for way, at in comparison.points(FEW)
-    ]  # fmt: skip
-    path = elsewhere / "few.json"
-    path.write_text(json.dumps({"comparison": FEW, "tuned": [], "runs": runs}))
-    record = comparison_results.result("few", elsewhere)
-    assert comparison_results.accuracies(record, "fresh", "many") == {121: 98.3, 120: 97.5}
-    found = comparison_results.difference(record, "admm", "fresh", "few")
-    assert (found.mean, found.count) == (pytest.approx(0.6), 2)
-    assert comparison_results.difference(record, "fresh", "admm", "few").mean == pytest.approx(-0.6)
-    path.write_text(json.dumps({"comparison": FEW, "tuned": [], "runs": runs[1:]}))
-    with pytest.raises(ValueError, match=r"few.json lacks 1 of 10 runs: run it to its end, `admm compare"):
-        comparison_results.result("few", elsewhere)
-    with pytest.raises(FileNotFoundError, match="no record of the comparison 'many': `admm compare"):
-        comparison_results.result("many", elsewhere)
-
-
-@pytest.mark.parametrize(
-    ("spans", "stands"),
-    [
-        (((0.1, 0.3), (0.2, 0.4)), "ahead"),
-        (((-0.3, -0.1), (-0.4, -0.2)), "behind"),
-        (((0.1, 0.3), (-0.1, 0.4)), "level"),
-        (((-0.3, -0.1), (-0.4, 0.2)), "level"),
-        (((0.1, 0.3), (-0.4, -0.2)), "level"),  # one arm of ADMM each way
-    ],
-)
-def test_a_verdict_needs_every_arm_of_admm(spans, stands):
-    found = [records.Interval((low + high) / 2, low, high, 5) for low, high in spans]
-    assert comparison_results.verdict(found) == stands
-
-
-def test_the_table_has_a_line_for_each_way_and_leaves_open_what_did_not_run():
-    arms = [{"ways": ["magnitude", "admm", "admm-rate"], "at": ["many", "few"]},
-            {"ways": ["random"], "at": ["few"]}]  # fmt: skip
-    made = {"magnitude": 97.0, "admm": 98.0, "admm-rate": 98.5, "random": 98.2}
-    runs = [
-        {"seed": seed, "way": way, "at": at, "test": made[way] + (0.02 if seed == 121 else 0)}
-        for seed in FEW["seeds"] for arm in arms for at in arm["at"] for way in arm["ways"]
-    ]  # fmt: skip
-    record = {"comparison": {**FEW, "arms": arms}, "tuned": [], "runs": runs}
-    found = comparison_results.against_admm(record, "few")
-    assert {way: [round(each.mean, 2) for each in both] for way, both in found.items()} == {
-        "magnitude": [-1.0, -1.5], "random": [0.2, -0.3],
-    }  # fmt: skip
-    lines = results.ways(record).splitlines()
-    assert lines[0] == "| way | many | few |"
-    assert lines[2:] == [
-        "| largest weights, at once | 97.01 [96.88, 97.14], behind | 97.01 [96.88, 97.14], behind |",
-        "| ADMM | 98.01 [97.88, 98.14] | 98.01 [97.88, 98.14] |",
-        "| ADMM, its rate tuned | 98.51 [98.38, 98.64] | 98.51 [98.38, 98.64] |",
-        "| random mask |  | 98.21 [98.08, 98.34], level |",
-    ]
-
-
-def test_ways_are_dark_where_they_are_told_from_all_others():
-    def interval(low, high):
-        return records.Interval((low + high) / 2, low, high, 5)
-
-    found = {"told": [interval(-0.3, -0.1), interval(-2, -1)], "not": [interval(-0.1, 0.1)] * 2,
-             "one": [interval(0.1, 0.2), interval(-0.1, 0.2)]}  # fmt: skip
-    figure = figures.ways({"71×": found, "167×": {"told": [interval(-9, 0.3)] * 2}}, ["A", "B"])
-    left, right = figure.axes
-    colors = [mark.get_color() for mark in left.lines if len(mark.get_xdata()) == 1]
-    assert colors == 2 * [INK] + 4 * [GREY]
-    assert [each.get_text() for each in left.get_yticklabels()] == ["told", "not", "one"]
-    assert [each.get_text() for each in figure.legends[0].texts] == ["points above A", "points above B"]
-    assert "−10" in [each.get_text() for each in right.get_xticklabels()]
-
-
-def narrow(widths):
-    """The weights of a LeNet-5 of such widths."""
-    first, second, third, last = widths.values()
-    return 25 * first + 25 * first * second + 16 * second * third + third * last
 
 
 @pytest.mark.parametrize("path", sorted(comparison.HOME.glob("*.yaml")), ids=lambda path: path.stem)

@@ -172,14 +172,28 @@ def test_what_the_readme_says_of_what_admm_adds():
     for way, words in says.items():
         assert words in told
         assert [f"{each:.1f}" for each in least[way]] == re.findall(r"\d\.\d", words)
+    levels, signs = {}, {}
     for at in ("40x", "71x", "167x"):
         found = comparison_results.against_admm(study, at)
-        stands = {way: comparison_results.verdict(each) for way, each in found.items()}
-        assert {stands[way] for way in ("torch-prune", "gradual", "torchao")} == {"level"}
-        assert {stands[way] for way in ("magnitude", "no-dual")} == {"behind"}
-    by_rho, by_rate = found["torchao"]
-    assert f"{by_rho.mean:.2f} [{by_rho.low:.2f}, {by_rho.high:.2f}] points ahead of the one" in told
-    assert by_rate.low < 0 < by_rate.high
+        assert {comparison_results.verdict(found[way]) for way in says} == {"behind"}
+        for way in ("torch-prune", "gradual", "torchao"):
+            by_rho, by_rate = found[way]
+            signs[way, at] = comparison_results.verdict([by_rho])
+            levels[way, at] = comparison_results.verdict([by_rate])
+    assert {at for (_, at), sign in signs.items() if sign == "ahead"} == {"167x"}
+    assert [each for each in signs.values() if each != "level"] == ["ahead"] * 3
+    behind = {point for point, level in levels.items() if level != "level"}
+    assert behind == {("torch-prune", "71x"), ("torch-prune", "167x"), ("gradual", "71x")}
+    lost = {}
+    for way, at in behind:
+        lost[way, at] = f"{-comparison_results.difference(study, way, 'admm-rate', at).mean:.2f}"
+    assert f"gradual magnitude is behind by {lost['gradual', '71x']} points at 71× alone" in told
+    own = lost["torch-prune", "71x"], lost["torch-prune", "167x"]
+    assert "torch's own pruning by {} at 71× and {} at 167×".format(*own) in told
+    by_rho = comparison_results.difference(study, "torchao", "admm", "167x")
+    assert f"torchao by {said(by_rho)}" in told
+    assert len(study["comparison"]["seeds"]) == 5
+    assert study["comparison"]["tuned_at"]["40x"] == "71x"
     pairs = {"unsquared": "constant", "kept-graph": "constant", "not-rescaled": "admm"}
     for way, other in pairs.items():
         assert all(comparison_results.difference(study, way, other, at).high > 0 for at in ("71x", "167x"))
