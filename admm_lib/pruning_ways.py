@@ -266,7 +266,7 @@ RATES = (5e-4, 1e-3, 2e-3, 4e-3)
 RHOS = (1e-4, 3e-4, 1e-3, 3e-3)
 
 WAYS = {
-    "magnitude": Way("largest weights, at once", "rate", RATES, _at_once(_largest)),
+    "magnitude": Way("the largest, at once", "rate", RATES, _at_once(_largest)),
     "torch-prune": Way("torch.nn.utils.prune, each epoch", "rate", RATES, _torch_prune, only="element"),
     "gradual": Way("gradual magnitude, cubic", "rate", RATES, _picked(_gradual)),
     "torchao": Way("torchao prototype.pat", "rate", RATES, _torchao, only="element", package="torchao"),

@@ -64,7 +64,7 @@ def test_the_table_has_a_line_for_each_way_and_leaves_open_what_did_not_run():
     lines = results.ways(record).splitlines()
     assert lines[0] == "| way | many | few |"
     assert lines[2:] == [
-        "| largest weights, at once | 97.01 [96.88, 97.14], behind | 97.01 [96.88, 97.14], behind |",
+        "| the largest, at once | 97.01 [96.88, 97.14], behind | 97.01 [96.88, 97.14], behind |",
         "| ADMM | 98.01 [97.88, 98.14] | 98.01 [97.88, 98.14] |",
         "| ADMM, its rate tuned | 98.51 [98.38, 98.64] | 98.51 [98.38, 98.64] |",
         "| random mask |  | 98.21 [98.08, 98.34], between |",

@@ -7,6 +7,7 @@ from admm_lib import claims, comparison_results, data, equal_accuracy, records, 
 from admm_lib.recipes import prunes, quantizes, structured
 from admm_lib.recipes import steps as steps_of
 
+README = data.HOME.parent / "README.md"
 ALL = claims.claims()
 COMMITTED = [records.read(name) for name in records.headlines()]
 
@@ -140,7 +141,7 @@ def test_what_the_readme_says_of_structure():
     )
     filters = next(each for each in COMMITTED if each["name"] == "lenet5-filters-88x")
     assert results._accuracy(filters) == "99.29 [99.12, 99.46]"
-    text = (data.HOME.parent / "README.md").read_text()
+    text = README.read_text(encoding="utf-8")
     for numbers in ("1.69 [1.53, 1.87]", "2.19 [1.90, 2.51]", "1.49 [1.39, 1.61]", "0.41 [0.27, 0.61]"):
         assert numbers in text
 
@@ -162,7 +163,7 @@ def test_what_the_readme_says_of_times():
 
 def test_what_the_readme_says_of_what_admm_adds():
     study = comparison_results.result("lenet5")
-    (told,) = re.findall(r"\*\*What ADMM adds\.\*\* .*", (data.HOME.parent / "README.md").read_text())
+    (told,) = re.findall(r"\*\*What ADMM adds\.\*\* .*", README.read_text(encoding="utf-8"))
     least = {
         way: [min(round(-each.mean, 2) for each in comparison_results.against_admm(study, at)[way])
               for at in ("40x", "71x", "167x")]
@@ -197,6 +198,18 @@ def test_what_the_readme_says_of_what_admm_adds():
     pairs = {"unsquared": "constant", "kept-graph": "constant", "not-rescaled": "admm"}
     for way, other in pairs.items():
         assert all(comparison_results.difference(study, way, other, at).high > 0 for at in ("71x", "167x"))
+
+
+def test_what_the_readme_says_of_picking_filters():
+    study = comparison_results.result("lenet5-filters")
+    (told,) = re.findall(r"By whole filters at 18×.*?ρ is tuned\.", README.read_text(encoding="utf-8"))
+    found = comparison_results.against_admm(study, "18x")
+    assert len(found) == 5
+    assert "five other ways, cutting at once among them" in told
+    stands = {way: comparison_results.verdict(each) for way, each in found.items()}
+    assert stands.pop("torch-pruning") == "ahead of one"
+    assert set(stands.values()) == {"level"}
+    assert f"torch-pruning is {said(found['torch-pruning'][0])} ahead of the one" in told
 
 
 def said(found):
