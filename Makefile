@@ -7,7 +7,7 @@
 #   make bench      times beside those of peers, and of panels in a browser;
 #                   make bench-files: bytes beside those of other codes;  make bench-growth: time and memory;
 #                   make bench-processes: two processes beside one
-#   make mutants    which small changes to the core no test notices
+#   make mutants    which small changes to the core no test notices;  make coverage: lines that no test runs
 #   make setup      only install
 #
 # PYTHON=python3.12        another interpreter (3.11 or newer)
@@ -32,7 +32,7 @@ ROOT    := $(if $(filter 0,$(shell id -u)),--allow-root)
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run lab site test test-rest test-full bench bench-files bench-growth bench-processes records records-reencode table notebooks mutants lint clean
+.PHONY: help setup run lab site test test-rest test-full bench bench-files bench-growth bench-processes records records-reencode table notebooks mutants coverage lint clean
 
 help:
 	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
@@ -104,6 +104,14 @@ mutants: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target build/mutmut mutmut==3.8.1
 	OMP_NUM_THREADS=1 PYTHONPATH=build/mutmut $(BIN)/python -m mutmut run
 	PYTHONPATH=build/mutmut $(BIN)/python -m mutmut results
+
+# Lines and branches of the library that the fast tests run; ARGS='-m "full or not full"' takes all tests.
+coverage: $(STAMP)
+	@mkdir -p build/coverage
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
 
 lint: $(STAMP)
 	$(BIN)/python -m ruff check .

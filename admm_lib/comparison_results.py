@@ -39,20 +39,18 @@ def difference(record: Record, way: str, other: str, at: str) -> Interval:
     return interval([ours[seed] - theirs[seed] for seed in ours])
 
 
-def verdict(found: Sequence[Interval]) -> str:
+def verdict(found: Sequence[Interval], arms: Sequence[str] = ("rho", "rate")) -> str:
     """How a way stands beside the arms of ADMM, by its difference from each.
 
     "ahead" or "behind" where every interval lies on that side of zero, "level" where every one holds it: not
-    told apart. Where the arms differ, "ahead of one", "behind one", or "between" for ahead of one and behind
-    another.
+    told apart. Where the arms differ, the sides of those that it is told from, such as "ahead of rho, behind
+    rate".
     """
-    above, below = sum(each.low > 0 for each in found), sum(each.high < 0 for each in found)
-    if above and below:
-        return "between"
-    for count, side, of_one in ((above, "ahead", "ahead of one"), (below, "behind", "behind one")):
-        if count:
-            return side if count == len(found) else of_one
-    return "level"
+    sides = ["ahead" if each.low > 0 else "behind" if each.high < 0 else "level" for each in found]
+    if len(set(sides)) == 1:
+        return sides[0]
+    words = {"ahead": "ahead of", "behind": "behind"}
+    return ", ".join(f"{words[side]} {arm}" for side, arm in zip(sides, arms, strict=True) if side in words)
 
 
 def against_admm(record: Record, at: str) -> dict[str, list[Interval]]:

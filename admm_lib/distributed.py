@@ -5,6 +5,7 @@ Each process draws the same batches and trains on its share of each, so that the
 then makes the same step and the same Z- and U-updates, without talking about them.
 """
 
+import atexit
 import logging
 import os
 import warnings
@@ -43,6 +44,9 @@ def fabric(accelerator: str, precision: str) -> Fabric:
         warnings.simplefilter("ignore")
         if launched() == 1:
             return Fabric(accelerator=accelerator, devices=1, precision=precision)
+        # An interpreter that ends while gloo has threads now and then aborts, and finished work fails.
+        atexit.unregister(_leave)
+        atexit.register(_leave)
         if os.environ.get("LT_CLI_USED"):  # `fabric run` has said the rest, and Fabric follows it by itself
             return Fabric(precision=precision)
         local = int(os.environ["LOCAL_WORLD_SIZE"])
@@ -52,6 +56,12 @@ def fabric(accelerator: str, precision: str) -> Fabric:
         )  # fmt: skip
         made.launch()
     return made
+
+
+def _leave() -> None:
+    """Leave the group of processes, where it was not left before."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _accelerators() -> list[str]:

@@ -271,7 +271,7 @@ WAYS = {
     "gradual": Way("gradual magnitude, cubic", "rate", RATES, _picked(_gradual)),
     "torchao": Way("torchao prototype.pat", "rate", RATES, _torchao, only="element", package="torchao"),
     "hard-thresholding": Way("hard thresholding, each epoch", "rate", RATES, _picked(_thresholding)),
-    "admm": Way("ADMM", "rho", RHOS, _split(ADMM, GROWTH)),
+    "admm": Way("ADMM, its rho tuned", "rho", RHOS, _split(ADMM, GROWTH)),
     "admm-rate": Way("ADMM, its rate tuned", "rate", RATES, _picked(_admm)),
     "no-dual": Way("ADMM with U = 0", "rho", RHOS, _split(QuadraticPenalty, GROWTH)),
     "random": Way("random mask", "rate", RATES, _at_once(_random), only="element"),

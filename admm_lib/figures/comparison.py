@@ -16,8 +16,7 @@ def ways(
 ) -> Figure:
     """How far each way of pruning ends from each of `others`, in points, 95% intervals, a pane per budget.
 
-    Dark where a way is ahead of all of them, or behind all, as `comparison_results.verdict` has it. Beyond
-    +-`linear` the axes are logarithmic.
+    Dark where a way is ahead of all of them, or behind all. Beyond +-`linear` the axes are logarithmic.
     """
     names = list(dict.fromkeys(name for found in panes.values() for name in found))
     figure = new_figure(7.5, 1.2 + (0.2 + 0.12 * len(others)) * len(names))
@@ -26,7 +25,7 @@ def ways(
     for axes, (title, found) in zip(row, panes.items(), strict=True):
         axes.axvline(0, color=INK, lw=0.8, ls=":")
         for name, each in found.items():
-            color = INK if verdict(each) in ("ahead", "behind") else GREY
+            color = INK if verdict(each, others) in ("ahead", "behind") else GREY
             for one, above, mark in zip(each, heights, "os", strict=False):
                 axes.hlines(names.index(name) + above, one.low, one.high, color=color, lw=1.6)
                 axes.plot(one.mean, names.index(name) + above, mark, color=color, ms=4.5)
@@ -44,6 +43,6 @@ def ways(
         axes.grid(visible=True, axis="x")
     row[0].set_yticks(range(len(names)), names)
     marks = [row[0].plot([], [], mark, color=INK, ms=4.5)[0] for mark, _ in zip("os", others, strict=False)]
-    labels = [f"points above {other}" for other in others]
+    labels = [f"minus {other}, points" for other in others]
     figure.legend(marks, labels, loc="outside lower center", ncol=len(others))
     return figure

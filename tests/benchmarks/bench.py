@@ -186,7 +186,8 @@ def shrunk(rounds: int) -> Iterator[str]:
 
 def solution(rounds: int) -> Iterator[str]:
     """OPQ's thresholds and steps of all 61 million weights of AlexNet, against one sum of each layer."""
-    model, _ = imagenet.network("alexnet")
+    with contextlib.redirect_stdout(sys.stderr):  # torch says that it downloads
+        model, _ = imagenet.network("alexnet")
     layers = list(prunable(model).values())
     solve = partial(opq.solve, model, 10, 4.0)
     yield row(

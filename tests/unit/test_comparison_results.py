@@ -36,14 +36,14 @@ def test_a_result_is_whole_and_differences_are_paired(elsewhere):
     [
         (((0.1, 0.3), (0.2, 0.4)), "ahead"),
         (((-0.3, -0.1), (-0.4, -0.2)), "behind"),
-        (((0.1, 0.3), (-0.1, 0.4)), "ahead of one"),
-        (((-0.1, 0.4), (-0.3, -0.1)), "behind one"),
-        (((0.1, 0.3), (-0.4, -0.2)), "between"),
+        (((0.1, 0.3), (-0.1, 0.4)), "ahead of rho"),
+        (((-0.1, 0.4), (-0.3, -0.1)), "behind rate"),
+        (((0.1, 0.3), (-0.4, -0.2)), "ahead of rho, behind rate"),
         (((-0.1, 0.3), (-0.4, 0.2)), "level"),
         (((0.1, 0.3),), "ahead"),
     ],
 )
-def test_a_verdict_says_of_how_many_arms_of_admm(spans, stands):
+def test_a_verdict_says_which_arms_of_admm(spans, stands):
     found = [records.Interval((low + high) / 2, low, high, 5) for low, high in spans]
     assert comparison_results.verdict(found) == stands
 
@@ -65,9 +65,9 @@ def test_the_table_has_a_line_for_each_way_and_leaves_open_what_did_not_run():
     assert lines[0] == "| way | many | few |"
     assert lines[2:] == [
         "| the largest, at once | 97.01 [96.88, 97.14], behind | 97.01 [96.88, 97.14], behind |",
-        "| ADMM | 98.01 [97.88, 98.14] | 98.01 [97.88, 98.14] |",
+        "| ADMM, its rho tuned | 98.01 [97.88, 98.14] | 98.01 [97.88, 98.14] |",
         "| ADMM, its rate tuned | 98.51 [98.38, 98.64] | 98.51 [98.38, 98.64] |",
-        "| random mask |  | 98.21 [98.08, 98.34], between |",
+        "| random mask |  | 98.21 [98.08, 98.34], ahead of rho, behind rate |",
     ]
 
 
@@ -82,5 +82,5 @@ def test_ways_are_dark_where_they_are_told_from_all_others():
     colors = [mark.get_color() for mark in left.lines if len(mark.get_xdata()) == 1]
     assert colors == 2 * [INK] + 4 * [GREY]
     assert [each.get_text() for each in left.get_yticklabels()] == ["told", "not", "one"]
-    assert [each.get_text() for each in figure.legends[0].texts] == ["points above A", "points above B"]
+    assert [each.get_text() for each in figure.legends[0].texts] == ["minus A, points", "minus B, points"]
     assert "−10" in [each.get_text() for each in right.get_xticklabels()]

@@ -13,7 +13,7 @@ import torch
 from admm_lib import distributed
 
 SCRIPT = '''
-import hashlib, json, os, sys
+import atexit, hashlib, json, os, sys
 from pathlib import Path
 import torch
 from torch import nn
@@ -23,6 +23,8 @@ from admm_lib import distributed
 torch.set_num_threads(1)
 kind, out = sys.argv[1], Path(sys.argv[2])
 rank = int(os.environ.get("RANK", 0))
+left = out / f"{rank}.left"
+atexit.register(lambda: left.write_text(str(not torch.distributed.is_initialized())))  # runs after fit's own
 torch.manual_seed(rank if kind == "unseeded" else 0)
 model = nn.Sequential(nn.Flatten(), nn.Linear(784, 20), nn.ReLU(), nn.Linear(20, 10))
 digits = al.data.load("digits")
@@ -96,6 +98,7 @@ def test_two_processes_end_where_one_does(tmp_path, kind, starter):
     assert both[0]["loss"] == both[1]["loss"] == pytest.approx(alone["loss"], abs=1e-5)
     assert both[0]["accuracy"] == both[1]["accuracy"]
     assert both[0]["rho"] == pytest.approx(alone["rho"])
+    assert [path.read_text() for path in (tmp_path / "two").glob("*.left")] == ["True", "True"]  # the group
     assert [each["told"] for each in both] == [3, 0]  # one of them tells of progress
 
 

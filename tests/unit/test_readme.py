@@ -39,6 +39,7 @@ RUN_BY = {
 EXEMPT = {
     "pip install 'admm-lib[cluster]'": "needs an index that has this library",
     "admm compare data/comparison/lenet5.yaml": "takes hours; tests/unit/test_comparison.py runs a small one",
+    "make bench": "takes half an hour; tests/benchmarks/test_bench.py runs it with --quick",
     "make records": "takes hours; its recipes are run on small data by tests/unit/test_pipelines.py",
 }
 
