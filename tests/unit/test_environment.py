@@ -38,7 +38,7 @@ OPTIONAL = {  # imported where it is asked for: extras of their own
     "distributed",  # a sweep that is given a scheduler: "cluster"
     "torchao",  # a comparison: "peers"
 }
-OWN = {"admm_lib", "browser", "conftest", "unit"}
+OWN = {"admm_lib", "browser", "conftest", "files", "place", "unit"}
 APART = {"nncodec"}  # has an environment of its own, which the benchmark of files makes
 
 
