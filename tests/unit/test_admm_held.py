@@ -1,6 +1,7 @@
 """What ADMM leaves in the model: projected weights, masks, tied layers."""
 
 import copy
+import re
 from collections import OrderedDict
 
 import pytest
@@ -310,7 +311,8 @@ def test_values_over_several_layers_stay_the_same_in_all(values):
     ],
 )
 def test_sets_that_cannot_be_held_together_are_refused(sets):
-    with pytest.raises(ValueError, match=r"^fc1\.weight: .*only budgets can be held; drop one"):
+    said = re.escape(", ".join(map(repr, sets)))
+    with pytest.raises(ValueError, match=rf"^fc1\.weight: {said}: .*only budgets can be held; drop one"):
         al.ADMM(network(), {"fc1.weight": sets})
 
 
@@ -326,6 +328,19 @@ def test_the_state_of_an_admm_over_other_sets_is_refused():
     again = al.ADMM(model, {"0.weight": al.Sparse(keep=5)})
     again.load_state_dict(state)
     assert again.rho == {"0.weight": 0.7}
+    with pytest.raises(ValueError, match="an ADMM over other layers or sets"):
+        again.load_state_dict({name: each for name, each in state.items() if name != "sets"})
+
+
+def test_a_state_takes_the_dtype_of_the_weights_and_its_device_where_it_is_moved():
+    model = nn.Sequential(nn.Linear(4, 4))
+    sets = {"0.weight": al.Sparse(keep=5)}
+    state = al.ADMM(copy.deepcopy(model).double(), sets).state_dict()
+    admm = al.ADMM(model, sets)
+    admm.load_state_dict(state)
+    assert {each.dtype for held in (admm.Z, admm.U) for each in held["0.weight"]} == {torch.float32}
+    admm.to("meta")
+    assert {each.device.type for held in (admm.Z, admm.U) for each in held["0.weight"]} == {"meta"}
 
 
 def test_sets_that_undo_each_other_are_refused_and_others_hold():
