@@ -99,7 +99,7 @@ table: $(STAMP)
 notebooks: $(STAMP)
 	$(BIN)/python -m admm_lib notebooks --in-place $(ARGS)
 
-# Small changes to the projections and to ADMM, one at a time: which of them does no test notice? Half an hour.
+# Small changes to the projections and to ADMM, one at a time: which of them does no test notice? Ten minutes.
 mutants: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target build/mutmut mutmut==3.8.1
 	OMP_NUM_THREADS=1 PYTHONPATH=build/mutmut $(BIN)/python -m mutmut run

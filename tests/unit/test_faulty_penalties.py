@@ -51,6 +51,16 @@ def test_the_norm_without_its_square_pulls_as_strongly_far_as_near():
         admm.update()
 
 
+@pytest.mark.parametrize("kind", [UnsquaredNorm, KeptGraph, NotRescaled, QuadraticPenalty])
+def test_the_penalty_in_the_loss_pulls_as_its_gradient_does(kind):
+    model = network(4, 6)
+    admm = kind(model, keep(5), RHO)
+    for seed in range(3):
+        torch.testing.assert_close(added(admm, model), by_autograd(model, admm.penalty()))
+        moved(model, seed)
+        admm.update()
+
+
 def test_where_nothing_is_pruned_the_norm_pulls_nowhere_and_its_square_root_is_nan():
     model = network(2, 3)
     admm = UnsquaredNorm(model, keep(6), RHO)
