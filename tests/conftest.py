@@ -21,6 +21,12 @@ if count := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # the workers share th
     torch.set_num_threads(max(1, torch.get_num_threads() // int(count)))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """The same draws in every order of tests, also for fixtures of a module."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def tiny(tmp_path: Path) -> Callable[..., Path]:
     """A function: writes notebook `name` of these code cells (markdown where one starts with "#")
