@@ -1,9 +1,12 @@
 """Ways of pruning under one protocol: tuned by the rule, recorded once, resumed, shared."""
 
+import errno
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 import yaml
@@ -67,6 +70,29 @@ def test_it_is_recorded_resumed_and_the_same_when_killed(elsewhere):
     comparison.run(path, [120], told.append, elsewhere)
     again = json.loads((elsewhere / "few.json").read_text())
     assert [row["test_correct"] for row in again["runs"]] == [row["test_correct"] for row in record["runs"]]
+
+
+@pytest.mark.usefixtures("known")
+def test_a_full_disk_keeps_the_rows_that_are_there(elsewhere, monkeypatch):
+    put, room = os.replace, iter(range(2))
+
+    def failing(source, target):
+        if Path(target).name == "few.json" and next(room, None) is None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        put(source, target)
+
+    path = written(elsewhere, arms=[{"ways": ["torch-prune"], "at": ["few", "many"]}], seeds=[120])
+    with monkeypatch.context() as full:
+        full.setattr(os, "replace", failing)
+        with pytest.raises(OSError, match="No space left"):
+            comparison.run(path, folder=elsewhere)
+    kept = json.loads((elsewhere / "few.json").read_text())
+    assert [len(kept["tuned"]), len(kept["runs"])] == [1, 1]
+    comparison.run(path, folder=elsewhere)
+    record = json.loads((elsewhere / "few.json").read_text())
+    assert record["tuned"] == kept["tuned"]
+    assert [record["runs"][0]] == kept["runs"]
+    assert [row["at"] for row in record["runs"]] == ["few", "many"]
 
 
 @pytest.mark.usefixtures("known")

@@ -175,6 +175,23 @@ def test_a_run_on_a_full_disk_goes_on_when_there_is_room(full_disk, tmp_path, ca
     in_order(home)
 
 
+@pytest.mark.usefixtures("one_thread")
+def test_a_sweep_on_a_full_disk_ends_as_others_when_there_is_room(full_disk, tmp_path, monkeypatch):
+    path, home = written(tmp_path), tmp_path / "trials"
+    axes = {"keep.fc1.weight": [1000, 500]}
+    full_disk(50_000)  # a checkpoint does not fit, a row does
+    rows = sweep.run(path, axes, home=home)
+    assert all("No space left" in row["error"] for row in rows)
+    before = sweep.log(home, path).read_bytes()
+    full_disk(0)
+    with pytest.raises(OSError, match="No space left"):
+        sweep.run(path, axes, home=home)
+    assert sweep.log(home, path).read_bytes() == before
+    monkeypatch.undo()
+    want = outcome(sweep.run(path, axes, home=tmp_path / "other"))
+    assert outcome(sweep.run(path, axes, home=home)) == want
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, capsys):
     """As root permissions say nothing: a file where the folder should be is the same to whoever writes."""
     path = written(tmp_path)
