@@ -65,7 +65,7 @@ class ADMM:
         if balance is not None and not balance > 1:
             raise ValueError(f"balance is a ratio of residuals above 1 (10 is usual), but is {balance}")
         if isinstance(rho, Mapping) and set(rho) != set(constraints):
-            odd = ", ".join(map(str, set(rho) ^ set(constraints)))
+            odd = ", ".join(sorted(map(str, set(rho) ^ set(constraints))))
             raise ValueError(f"rho as a dict needs the keys of the constraints; {odd} is in only one of them")
         self.schedule, self.balance = schedule, balance
         self.iteration = 0
@@ -227,7 +227,7 @@ class ADMM:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict()` of an ADMM over the same sets; ValueError for another one's."""
-        shapes = [Z.shape for Z, *_ in state["pairs"]]
+        shapes = [Z.shape for Z, *_ in state.get("pairs", [])]
         if self._sets() != state.get("sets") or shapes != [pair.Z.shape for pair in self._pairs]:
             raise ValueError("the state is of an ADMM over other layers or sets: make this one as that was")
         for pair, (Z, U, rho, base) in zip(self._pairs, state["pairs"], strict=True):

@@ -44,9 +44,9 @@ def fabric(accelerator: str, precision: str) -> Fabric:
         warnings.simplefilter("ignore")
         if launched() == 1:
             return Fabric(accelerator=accelerator, devices=1, precision=precision)
-        # An interpreter that ends while gloo has threads now and then aborts, and finished work fails.
+        # Python now and then aborts at its end while gloo has threads, and a finished run counts as failed.
         atexit.unregister(_leave)
-        atexit.register(_leave)
+        atexit.register(_leave)  # again, so that it runs before what was registered since
         if os.environ.get("LT_CLI_USED"):  # `fabric run` has said the rest, and Fabric follows it by itself
             return Fabric(precision=precision)
         local = int(os.environ["LOCAL_WORLD_SIZE"])
@@ -59,7 +59,7 @@ def fabric(accelerator: str, precision: str) -> Fabric:
 
 
 def _leave() -> None:
-    """Leave the group of processes, where it was not left before."""
+    """Leave the group of processes, whoever made it, where it was not left before."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 

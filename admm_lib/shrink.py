@@ -128,8 +128,9 @@ def pack(model: nn.Sequential) -> nn.Sequential:
     """The same function with its live units first, and zeros for all that `shrink` drops; in place.
 
     The order of a layer's units means nothing, and a file says where weights are with fewer bits when they
-    all lie in one corner of each matrix. Returns the model, plain. Raises ValueError as `shrink` and `expand`
-    do, and changes nothing then.
+    all lie in one corner of each matrix. Biases that take up a constant leave their levels, if they had any:
+    `allocation.projected` quantizes them again. Returns the model, plain. Raises ValueError as `shrink` and
+    `expand` do, and changes nothing then.
 
     >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     >>> model[0].weight.data[0] = 0

@@ -23,7 +23,7 @@ if count := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # the workers share th
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
-    """The same draws in every order of tests, also for fixtures of a module."""
+    """torch draws the same in a test and its fixtures, whichever ran before."""
     torch.manual_seed(0)
 
 

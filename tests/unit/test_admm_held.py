@@ -330,9 +330,11 @@ def test_the_state_of_an_admm_over_other_sets_is_refused():
     assert again.rho == {"0.weight": 0.7}
     with pytest.raises(ValueError, match="an ADMM over other layers or sets"):
         again.load_state_dict({name: each for name, each in state.items() if name != "sets"})
+    with pytest.raises(ValueError, match="an ADMM over other layers or sets"):
+        again.load_state_dict({})
 
 
-def test_a_state_takes_the_dtype_of_the_weights_and_its_device_where_it_is_moved():
+def test_a_state_takes_the_dtype_and_the_device_of_the_admm_that_loads_it():
     model = nn.Sequential(nn.Linear(4, 4))
     sets = {"0.weight": al.Sparse(keep=5)}
     state = al.ADMM(copy.deepcopy(model).double(), sets).state_dict()
@@ -340,6 +342,7 @@ def test_a_state_takes_the_dtype_of_the_weights_and_its_device_where_it_is_moved
     admm.load_state_dict(state)
     assert {each.dtype for held in (admm.Z, admm.U) for each in held["0.weight"]} == {torch.float32}
     admm.to("meta")
+    admm.load_state_dict(state)
     assert {each.device.type for held in (admm.Z, admm.U) for each in held["0.weight"]} == {"meta"}
 
 

@@ -23,8 +23,8 @@ from admm_lib import distributed
 torch.set_num_threads(1)
 kind, out = sys.argv[1], Path(sys.argv[2])
 rank = int(os.environ.get("RANK", 0))
-left = out / f"{rank}.left"
-atexit.register(lambda: left.write_text(str(not torch.distributed.is_initialized())))  # runs after fit's own
+ended = out / f"{rank}.ended"  # without a group by then: what `fit` registers later runs before
+atexit.register(lambda: ended.write_text(str(not torch.distributed.is_initialized())))
 torch.manual_seed(rank if kind == "unseeded" else 0)
 model = nn.Sequential(nn.Flatten(), nn.Linear(784, 20), nn.ReLU(), nn.Linear(20, 10))
 digits = al.data.load("digits")
@@ -98,7 +98,7 @@ def test_two_processes_end_where_one_does(tmp_path, kind, starter):
     assert both[0]["loss"] == both[1]["loss"] == pytest.approx(alone["loss"], abs=1e-5)
     assert both[0]["accuracy"] == both[1]["accuracy"]
     assert both[0]["rho"] == pytest.approx(alone["rho"])
-    assert [path.read_text() for path in (tmp_path / "two").glob("*.left")] == ["True", "True"]  # the group
+    assert [path.read_text() for path in (tmp_path / "two").glob("*.ended")] == ["True", "True"]
     assert [each["told"] for each in both] == [3, 0]  # one of them tells of progress
 
 

@@ -181,6 +181,7 @@ def test_a_sweep_on_a_full_disk_ends_as_others_when_there_is_room(full_disk, tmp
     axes = {"keep.fc1.weight": [1000, 500]}
     full_disk(50_000)  # a checkpoint does not fit, a row does
     rows = sweep.run(path, axes, home=home)
+    assert len(rows) == 2
     assert all("No space left" in row["error"] for row in rows)
     before = sweep.log(home, path).read_bytes()
     full_disk(0)

@@ -51,11 +51,19 @@ def test_the_norm_without_its_square_pulls_as_strongly_far_as_near():
         admm.update()
 
 
-@pytest.mark.parametrize("kind", [UnsquaredNorm, KeptGraph, NotRescaled, QuadraticPenalty])
-def test_the_penalty_in_the_loss_pulls_as_its_gradient_does(kind):
+@pytest.mark.parametrize(
+    ("kind", "schedule"),
+    [
+        (UnsquaredNorm, None),
+        (KeptGraph, None),
+        (NotRescaled, geometric(1, 8, 3)),
+        (QuadraticPenalty, geometric(1, 8, 3)),
+    ],
+)
+def test_the_penalty_in_the_loss_pulls_as_its_gradient_does(kind, schedule):
     model = network(4, 6)
-    admm = kind(model, keep(5), RHO)
-    for seed in range(3):
+    admm = kind(model, keep(5), RHO, schedule)
+    for seed in range(4):
         torch.testing.assert_close(added(admm, model), by_autograd(model, admm.penalty()))
         moved(model, seed)
         admm.update()
