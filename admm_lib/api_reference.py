@@ -5,6 +5,8 @@ from pathlib import Path
 
 import admm_lib
 
+from . import files
+
 
 def write(out: Path) -> Path:
     """Write the pages to `out`, with a search over all of them; returns the library's own page.
@@ -23,7 +25,6 @@ def write(out: Path) -> Path:
     for name, module in found.items():  # pdoc lists only those that __all__ has, which is for users' names
         module.submodules = [each for each in found.values() if each.fullname.rpartition(".")[0] == name]
         path = (out / name.replace(".", "/")).with_suffix(".html")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(render.html_module(module, found), encoding="utf-8")
-    (out / "search.js").write_text(render.search_index(found), encoding="utf-8")
+        files.write_text(path, render.html_module(module, found))
+    files.write_text(out / "search.js", render.search_index(found))
     return out / "admm_lib.html"

@@ -188,7 +188,7 @@ class _Work:
         with files.locked(self.target):
             record = self.record()
             yield record
-            records.write_atomically(self.target, json.dumps(record, indent=1) + "\n")
+            files.write_json(self.target, record)
 
     def tuned(self, way: str, at: str) -> float:
         """The way's number that was best on validation images, tried out where that is not recorded."""

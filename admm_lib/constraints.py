@@ -113,7 +113,10 @@ class Sparse:
         return groups.spread(stays, weight.shape, self.by, self.group)
 
     def project(self, weight: Tensor) -> Tensor:
-        """The nearest tensor with at most `budget` nonzero groups: those of the largest l2 norm stay."""
+        """The nearest tensor with at most `budget` nonzero groups: those of the largest l2 norm stay.
+
+        For finite weights: `ADMM` and `allocation.project`, which know a layer's name, refuse others.
+        """
         return torch.where(self.chosen(weight), weight, 0)
 
     def hold(self, weight: Tensor) -> nn.Module:

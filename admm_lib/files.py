@@ -15,6 +15,7 @@ import yaml
 from filelock import FileLock
 
 MOST = 100_000  # values, lists and mappings of a YAML file
+CHECKSUM = "checksum"  # the field of a JSON file
 LONGEST = 800  # characters of a message, in which a field's value may stand
 
 
@@ -61,6 +62,14 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
+class _Loader(yaml.SafeLoader):
+    """Without merge keys, which are written out while a file is read: a few lines may take forever."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
+            raise yaml.constructor.ConstructorError(problem="<< is not known", problem_mark=node.start_mark)
+
+
 def read_yaml(path: Path) -> Any:
     """What a YAML file of this project says: values, lists and mappings, no more than `MOST` in all.
 
@@ -68,7 +77,7 @@ def read_yaml(path: Path) -> Any:
     the file, for what is no YAML of that kind.
     """
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: bytes, or a date in month 99
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"{path.name} is not YAML of values, lists and mappings: {reason}") from None
@@ -82,15 +91,36 @@ def read_yaml(path: Path) -> Any:
     return found
 
 
-def read_json(path: Path, fields: Mapping[str, type]) -> dict[str, Any]:
-    """What a JSON file of this project says, an object with at least these fields, each of its type.
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, as a whole or not at all, into a folder that is made where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replaced(path) as file:
+        file.write(text.encode())
 
-    Raises FileNotFoundError, or ValueError naming the file and the remedy, for anything else.
+
+def write_json(path: Path, found: Mapping[str, Any], indent: int = 1) -> None:
+    """Write what `read_json` reads: an object, as a whole or not at all, with a checksum of all it says."""
+    write_text(path, json.dumps({**found, CHECKSUM: _checksum(found)}, indent=indent) + "\n")
+
+
+def _checksum(found: Mapping[str, Any]) -> str:
+    """SHA-256 of what a file says, however it is laid out."""
+    said = json.loads(json.dumps(found))  # keys are text there, which sorts otherwise
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def read_json(path: Path, fields: Mapping[str, type]) -> dict[str, Any]:
+    """What a file of `write_json` says, an object with at least these fields, each of its type.
+
+    Raises FileNotFoundError, or ValueError naming the file and the remedy, for anything else, and for any
+    value that is not the one that was written.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(found, dict):
             raise ValueError("no object")
+        if found.pop(CHECKSUM, None) != _checksum(found):
+            raise ValueError("its checksum is of something else")
         if missing := fields.keys() - found.keys():
             raise ValueError(f"lacks {', '.join(sorted(missing))}")
         if odd := [name for name, kind in fields.items() if not isinstance(found[name], kind)]:

@@ -129,14 +129,15 @@ def neighbours(weight: Tensor, group: int) -> Tensor:
     [[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 0.0, 0.0]]
     """
     _check_dimensions(weight.shape, "n:m")
-    rows = weight.movedim(1, -1).reshape(len(weight), -1)
-    return F.pad(rows, (0, -rows.shape[1] % group)).reshape(-1, group)
+    rows = weight.movedim(1, -1).flatten(1)
+    return F.pad(rows, (0, -rows.shape[1] % group)).unflatten(1, (-1, group)).flatten(0, 1)
 
 
 def from_neighbours(sets: Tensor, shape: torch.Size) -> Tensor:
     """The tensor of that shape which `neighbours` made these sets of."""
     moved = torch.Size((shape[0], *shape[2:], shape[1]))
-    rows = sets.reshape(shape[0], -1)[:, : shape[1:].numel()]
+    outputs, inputs = shape[0], shape[1:].numel()
+    rows = sets.reshape(outputs, -(-inputs // sets.shape[1]) * sets.shape[1])[:, :inputs]
     return rows.reshape(moved).movedim(-1, 1)
 
 

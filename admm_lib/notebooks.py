@@ -16,7 +16,7 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
-from . import notebook_html
+from . import files, notebook_html
 from .notebook_form import KERNEL, added, normalise, write
 from .recipes import PROFILES
 
@@ -160,7 +160,7 @@ def _run_one(path: Path, target: Path, given: dict[str, Any], timeout: int) -> O
     seconds = time.perf_counter() - start
     page = target.with_suffix(".html")
     if target.exists():
-        page.write_text(notebook_html.page(read(target), path), encoding="utf-8")
+        files.write_text(page, notebook_html.page(read(target), path))
     return Outcome(target, page, seconds, problem)
 
 

@@ -75,8 +75,8 @@ def hold(model: nn.Module, solved: Mapping[str, Layer]) -> nn.Module:
     """Prune and quantize as solved, in place, and hold masks and steps while the network is fine-tuned.
 
     The network computes with multiples of each layer's step; the gradient goes straight through to the
-    weights behind them (`rivals.straight_through`). `bake` ends it. Raises ValueError, before any change, for
-    an unknown layer, and one that is held by a constraint already.
+    weights behind them (`rivals.straight_through`). `bake` ends it. Raises ValueError, before any change, as
+    `allocation.project`.
     """
     weights = {name: plain(model, name) for name in solved}
     for name, each in solved.items():

@@ -1,7 +1,6 @@
 """Results with their provenance: data/records/NAME.json, written by the run itself and never by hand."""
 
 import base64
-import json
 import math
 import platform
 import subprocess
@@ -39,6 +38,12 @@ class Interval:
 
     def __str__(self) -> str:
         return f"{self.mean:+.2f} [{self.low:+.2f}, {self.high:+.2f}]"
+
+    @property
+    def plain(self) -> str:
+        """Without the signs of a difference, and of a single value without ends."""
+        ends = f" [{self.low:.2f}, {self.high:.2f}]" if self.count > 1 else ""
+        return f"{self.mean:.2f}{ends}"
 
 
 def interval(values: Sequence[float]) -> Interval:
@@ -107,19 +112,7 @@ def read(name: str, folder: Path | None = None) -> dict[str, Any]:
     path = (folder or FOLDER) / f"{name}.json"
     if not path.exists():
         raise FileNotFoundError(f"no record {name!r}: there are {', '.join(names(folder)) or 'none yet'}")
-    record = files.read_json(path, FIELDS)
-    try:
-        same = np.allclose(_numbers(record["summary"]), _numbers(_summary(record["runs"])), rtol=0, atol=1e-3)
-    except (TypeError, KeyError, ValueError) as error:
-        raise ValueError(f"{path} is damaged ({error!r}): restore it from version control") from None
-    if not same:
-        raise ValueError(f"{path} is damaged: its runs give another summary; restore it from version control")
-    return record
-
-
-def _numbers(summary: dict[str, Any]) -> list[float]:
-    ends = summary["interval"] or [0.0, 0.0]
-    return [summary["test_accuracy_mean"], summary["test_accuracy_std"], *ends]
+    return files.read_json(path, FIELDS)
 
 
 def add_run(
@@ -136,7 +129,7 @@ def add_run(
             raise ValueError(f"{path} is of other data: {earlier['data_checksums']}, not {checksums}")
         others = [each for each in earlier["runs"] if each["seed"] != run["seed"]]
         record = _of_runs(recipe, sorted([*others, run], key=lambda each: each["seed"]))
-        write_atomically(path, json.dumps({**record, "data_checksums": checksums}, indent=1) + "\n")
+        files.write_json(path, {**record, "data_checksums": checksums})
     return path
 
 
@@ -162,16 +155,9 @@ def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader, or a killed writer, never leaves half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with files.replaced(path) as file:
-        file.write(text.encode())
-
-
 def write_measured(path: Path, found: dict[str, Any], rows: list[dict[str, Any]]) -> Path:
     """Write what was measured, with its provenance; returns the path."""
-    write_atomically(path, json.dumps(found | {"provenance": provenance(), "rows": rows}, indent=0) + "\n")
+    files.write_json(path, found | {"provenance": provenance(), "rows": rows}, indent=0)
     return path
 
 

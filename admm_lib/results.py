@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from . import claims, comparison_results, records
+from . import claims, comparison_results, files, records
 from .claims import Claim
 from .comparison import points
 from .data import HOME
@@ -55,17 +55,12 @@ def _row(record: dict[str, Any], known: Sequence[Claim]) -> tuple[str, ...]:
         f"{record['recipe']['shift_pixels']} px" if record["recipe"]["shift_pixels"] else "none",
         str(len(runs)),
         f"{dense.mean:.2f}",
-        _accuracy(record),
+        claims.accuracy(record).plain,
         str(records.loss_interval(record)),
         "yes" if records.is_lossless(record) else "not shown",
         f"{mean_bytes:,.0f}",
         _claim(claims.held_against(record, known)),
     )
-
-
-def _accuracy(record: dict[str, Any]) -> str:
-    found = claims.accuracy(record)
-    return f"{found.mean:.2f} [{found.low:.2f}, {found.high:.2f}]" if found.count > 1 else f"{found.mean:.2f}"
 
 
 def _claim(claim: Claim | None) -> str:
@@ -159,11 +154,11 @@ def _claim_rows(claim: Claim, ours: Sequence[dict[str, Any]]) -> list[tuple[str,
 def _answer(claim: Claim, record: dict[str, Any]) -> tuple[str, str, str]:
     seeds = len(record["runs"])
     ratio = claims.measured(record, claim.yardstick)
-    difference = claims.verdict(claim, record)
+    difference, accuracy = claims.verdict(claim, record), claims.accuracy(record)
     if claim.test_error is not None:
-        difference = f"{claims.accuracy(record).mean - 100 + claim.test_error:+.2f}, {difference}"
+        difference = f"{accuracy.mean - 100 + claim.test_error:+.2f}, {difference}"
     plural = "" if seeds == 1 else "s"
-    return f"{ratio:.1f}x, {seeds} seed{plural} (`{record['name']}`)", _accuracy(record), difference
+    return f"{ratio:.1f}x, {seeds} seed{plural} (`{record['name']}`)", accuracy.plain, difference
 
 
 def _why(claim: Claim, record: dict[str, Any]) -> str:
@@ -200,7 +195,7 @@ def ways(record: dict[str, Any]) -> str:
             return ""
         each = records.interval(list(comparison_results.accuracies(record, way, at).values()))
         stands = f", {comparison_results.verdict(against[at][way])}" if way in against[at] else ""
-        return f"{each.mean:.2f} [{each.low:.2f}, {each.high:.2f}]{stands}"
+        return each.plain + stands
 
     head = ["way", *(at.replace("x", "×") for at in against)]
     names = dict.fromkeys(way for way, _ in there)
@@ -232,4 +227,4 @@ def fill(text: str) -> str:
 
 def update(readme: Path = HOME.parent / "README.md") -> None:
     """Write today's tables into the README."""
-    records.write_atomically(readme, fill(readme.read_text()))
+    files.write_text(readme, fill(readme.read_text()))

@@ -9,7 +9,7 @@ from pathlib import Path
 from nbformat import NotebookNode
 from PIL import Image
 
-from . import api_reference, notebook_html, notebooks, results
+from . import api_reference, files, notebook_html, notebooks, results
 
 WIDTH = 352  # pixels of a thumbnail: two for each of the page's
 
@@ -25,15 +25,14 @@ def build(out: Path, folder: Path = notebooks.HOME, only: Sequence[str] = ()) ->
     for path, notebook in found.items():
         if not any(cell.get("outputs") for cell in notebook.cells):
             raise notebooks.NotebookError(f"{path.name} has not been run: `make run`, or `make notebooks`")
-    out.mkdir(parents=True, exist_ok=True)
     for path, notebook in found.items():
         page = notebook_html.page(notebook, path)
-        (out / path.with_suffix(".html").name).write_text(page, encoding="utf-8")
+        files.write_text(out / path.with_suffix(".html").name, page)
     rows = [_row(path, notebook) for path, notebook in found.items()]
     reference = api_reference.write(out / "api").relative_to(out)
     index = out / "index.html"
     note = "Compressing neural networks with ADMM: the notebooks as they ran, to read without a kernel."
-    index.write_text(notebook_html.first_page(note, rows, results.table(), reference), encoding="utf-8")
+    files.write_text(index, notebook_html.first_page(note, rows, results.table(), reference))
     return index
 
 

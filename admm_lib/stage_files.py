@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from . import files, models, records
+from . import files, models
 from .checkpoints import checksum
 
 
@@ -18,7 +18,7 @@ def started(file: Path, commit: str) -> list[str]:
     if commits[-1:] != [commit]:
         commits.append(commit)
     file.parent.mkdir(parents=True, exist_ok=True)
-    records.write_atomically(file, "\n".join(commits))
+    files.write_text(file, "\n".join(commits))
     return commits
 
 

@@ -174,7 +174,7 @@ def _add(
             mine = {"seed": seed, "start": start, "provenance": records.provenance(), "arms": []}
             record["runs"] = sorted([*record["runs"], mine], key=lambda each: each["seed"])
         mine["arms"].append({**found, "commit": records.provenance()["commit"]})
-        records.write_atomically(target, json.dumps({**record, "study": study}, indent=1) + "\n")
+        files.write_json(target, {**record, "study": study})
 
 
 def _start(study: Study, recipe: recipes.Recipe, seed: int, images: data.Data, report: Report) -> nn.Module:

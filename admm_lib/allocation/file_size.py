@@ -162,7 +162,8 @@ def projected(
 def project(model: nn.Module, sparse: Mapping[Key, Sparse], few: Mapping[str, Constraint]) -> None:
     """Budgets first, then levels for what stays; in place.
 
-    Raises ValueError, before any change, for an unknown layer, and one that is held by a constraint already.
+    Raises ValueError, before any change, for an unknown layer, one that is held by a constraint already, and
+    weights that are not finite.
 
     >>> model = nn.Linear(4, 1)
     >>> model.weight.data = torch.tensor([[3.0, -1, 0.5, 2]])

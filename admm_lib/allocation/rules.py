@@ -153,11 +153,16 @@ def prunable(model: nn.Module) -> dict[str, Tensor]:
 
 
 def plain(model: nn.Module, name: str) -> Tensor:
-    """A tensor that can be changed in place; ValueError for an unknown one, and one held by a constraint."""
+    """A tensor that can be changed in place; ValueError for an unknown one, one held by a constraint, and one
+    that holds NaN or infinity.
+    """
     owner = resolve(model, name)
     if is_parametrized(*owner):
         raise ValueError(f"{name} is held by a constraint: make the network plain first, with bake(model)")
-    return getattr(*owner).detach()
+    tensor = getattr(*owner).detach()
+    if not bool(tensor.isfinite().all()):
+        raise ValueError(f"{name} holds NaN or infinite weights, which no budget or level is for")
+    return tensor
 
 
 def lamp_scores(weight: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from .. import models
+from ..evaluation import in_eval_mode
 from ..names import weight_names
 from . import wire
 from .rangecoder import CodecError
@@ -59,12 +60,8 @@ def plain_state(model: nn.Module) -> dict[str, Tensor]:
 
 def _shown(steps: parametrize.ParametrizationList) -> Tensor:
     """The constrained weight, in eval mode: in training mode spectral norm, say, steps on."""
-    modes = [(module, module.training) for module in steps.modules()]
-    try:
-        return steps.eval()()
-    finally:
-        for module, training in modes:
-            module.training = training
+    with in_eval_mode(steps):
+        return steps()
 
 
 def weights(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:

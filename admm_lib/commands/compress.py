@@ -1,7 +1,6 @@
 """compress: a network on a folder of images, by one process or, under torchrun, by several."""
 
 import argparse
-import json
 from pathlib import Path
 
 from .. import files
@@ -141,9 +140,7 @@ def _state(options: argparse.Namespace, images: object, first: bool) -> Path:
         if first:
             print(f"going on from {kept}", flush=True)
     elif first:
-        kept.mkdir(exist_ok=True)
-        with files.replaced(file) as new:
-            new.write(json.dumps(told).encode())
+        files.write_json(file, told)
     return kept
 
 

@@ -34,7 +34,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _notebooks(options: argparse.Namespace) -> int:
-    from .. import notebook_html, notebooks, results
+    from .. import files, notebook_html, notebooks, results
 
     given = {name: value(text) for name, text in options.given}
     if options.profile:
@@ -52,7 +52,7 @@ def _notebooks(options: argparse.Namespace) -> int:
     table = results.table()
     index = options.out / "index.html"
     note = f"Data set: {used}. Profile {profile}"
-    index.write_text(notebook_html.index(outcomes, table, note), encoding="utf-8")
+    files.write_text(index, notebook_html.index(outcomes, table, note))
     failed = [outcome for outcome in outcomes if outcome.problem]
     if options.in_place:
         for path, outcome in zip(paths, outcomes, strict=True):

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..comparison_results import verdict
 from ..records import Interval
 from .style import GREY, INK, new_figure, styled
 
@@ -25,7 +24,8 @@ def ways(
     for axes, (title, found) in zip(row, panes.items(), strict=True):
         axes.axvline(0, color=INK, lw=0.8, ls=":")
         for name, each in found.items():
-            color = INK if verdict(each, others) in ("ahead", "behind") else GREY
+            told = all(one.low > 0 for one in each) or all(one.high < 0 for one in each)
+            color = INK if told else GREY
             for one, above, mark in zip(each, heights, "os", strict=False):
                 axes.hlines(names.index(name) + above, one.low, one.high, color=color, lw=1.6)
                 axes.plot(one.mean, names.index(name) + above, mark, color=color, ms=4.5)

@@ -25,7 +25,7 @@ from ..figures.style import CSS_DPI, Picture, collected_later, lightened, png, s
 from . import downloads
 from .ahead import FAR, FIRST, Ahead, State, moves_away
 from .controls import choices, menu, slider
-from .page import COPY, ON_THE_PAGE
+from .page import COPY, ON_THE_PAGE, Displayed
 from .worker import Worker
 
 __all__ = ["Panel", "State", "Worker", "choices", "menu", "slider"]
@@ -43,7 +43,7 @@ class Shown:
     line: str | None = None
 
 
-class Panel:
+class Panel(Displayed):
     """Controls above one picture that follows them.
 
     `draw(**state)` returns a Figure and depends on nothing else, so the same state gives the same
@@ -293,8 +293,3 @@ class Panel:
 
     def __repr__(self) -> str:
         return f"Panel: {self.title} (it moves where a kernel runs; a still picture is below)"
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        bundle = self.widget._repr_mimebundle_(**kwargs)
-        bundle["text/plain"] = repr(self)
-        return bundle

@@ -2,7 +2,6 @@
 
 import html
 from collections.abc import Sequence
-from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from ..data import MEAN, STD
 from ..evaluation import in_eval_mode
+from .page import Displayed
 
 Stroke = Sequence[tuple[float, float]]  # points (x, y), y downwards, in any unit
 SIDE, BOX = 28, 20  # pixels of an image of MNIST, and of the square that its digit just fits into
@@ -56,7 +56,7 @@ def probabilities(network: nn.Module, strokes: Sequence[Stroke]) -> Tensor:
         return network(image_of(strokes)).softmax(1)[0]
 
 
-class Pad:
+class Pad(Displayed):
     """A canvas for mouse or finger; after each stroke, the digit that `network` sees in it."""
 
     def __init__(self, network: nn.Module, size: int = 224) -> None:
@@ -110,8 +110,3 @@ class Pad:
 
     def __repr__(self) -> str:
         return "A square to draw a digit in (where a kernel runs)"
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        bundle = self.widget._repr_mimebundle_(**kwargs)
-        bundle["text/plain"] = repr(self)
-        return bundle

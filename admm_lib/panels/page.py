@@ -1,5 +1,9 @@
 """HTML and script of a panel: its names for those who do not see it, its keys, the code to copy."""
 
+from typing import Any
+
+from ipywidgets import Widget
+
 # What ipywidgets leaves to the page. JupyterLab takes arrow keys for its own, from cell to cell, and letters
 # for commands: a menu could not be moved by keyboard, and "b" in it would make a cell. What is pressed in a
 # panel ends here, except shortcuts. And for those who do not see: the picture gets its sentence, sliders get
@@ -30,3 +34,14 @@ COPY = """<button class="jupyter-button" onclick="
  else if (document.execCommand('copy')) done();
 ">Copy to the clipboard</button>
 <pre style="user-select:all;line-height:1.3;padding:6px;border:1px solid #ccc">"""
+
+
+class Displayed:
+    """Shown by its `widget` where a kernel runs, and by its `repr` where none does."""
+
+    widget: Widget
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        bundle = self.widget._repr_mimebundle_(**kwargs)
+        bundle["text/plain"] = repr(self)
+        return bundle

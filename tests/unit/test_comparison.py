@@ -1,7 +1,6 @@
 """Ways of pruning under one protocol: tuned by the rule, recorded once, resumed, shared."""
 
 import errno
-import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -13,7 +12,7 @@ import yaml
 from filelock import FileLock
 from unit.protocol import FEW, KEEP, WIDTHS, narrow
 
-from admm_lib import comparison, data, records
+from admm_lib import comparison, data, files, records
 from admm_lib.pruning_ways import WAYS, Way
 
 
@@ -51,7 +50,7 @@ def known(monkeypatch):
 def test_it_is_recorded_resumed_and_the_same_when_killed(elsewhere):
     told, path = [], written(elsewhere)
     comparison.run(path, [120], told.append, elsewhere)
-    record = json.loads((elsewhere / "few.json").read_text())
+    record = files.read_json(elsewhere / "few.json", {})
     assert [(row["way"], row["at"]) for row in record["tuned"]] == [
         ("admm", "few"), ("fresh", "few"), ("torch-prune", "few"),
     ]  # fmt: skip
@@ -64,11 +63,11 @@ def test_it_is_recorded_resumed_and_the_same_when_killed(elsewhere):
         correct = records.unpack_bits(row["test_correct"], len(data.load("digits").test))
         assert row["test"] == pytest.approx(100 * correct.double().mean().item(), abs=1e-4)
     comparison.run(path, [120], told.append, elsewhere)  # nothing is left to do
-    assert json.loads((elsewhere / "few.json").read_text()) == record
+    assert files.read_json(elsewhere / "few.json", {}) == record
     lost = {**record, "runs": record["runs"][:2]}
-    (elsewhere / "few.json").write_text(json.dumps(lost))
+    files.write_json(elsewhere / "few.json", lost)
     comparison.run(path, [120], told.append, elsewhere)
-    again = json.loads((elsewhere / "few.json").read_text())
+    again = files.read_json(elsewhere / "few.json", {})
     assert [row["test_correct"] for row in again["runs"]] == [row["test_correct"] for row in record["runs"]]
 
 
@@ -86,10 +85,10 @@ def test_a_full_disk_keeps_the_rows_that_are_there(elsewhere, monkeypatch):
         full.setattr(os, "replace", failing)
         with pytest.raises(OSError, match="No space left"):
             comparison.run(path, folder=elsewhere)
-    kept = json.loads((elsewhere / "few.json").read_text())
+    kept = files.read_json(elsewhere / "few.json", {})
     assert [len(kept["tuned"]), len(kept["runs"])] == [1, 1]
     comparison.run(path, folder=elsewhere)
-    record = json.loads((elsewhere / "few.json").read_text())
+    record = files.read_json(elsewhere / "few.json", {})
     assert record["tuned"] == kept["tuned"]
     assert [record["runs"][0]] == kept["runs"]
     assert [row["at"] for row in record["runs"]] == ["few", "many"]
@@ -100,7 +99,7 @@ def test_filters_are_counted_in_the_smaller_network(elsewhere):
     changes = {"by": "filter", "budgets": {"few": WIDTHS}, "tuned_at": {"few": "few"}, "seeds": [120]}
     path = written(elsewhere, **changes, arms=[{"ways": ["admm", "torch-pruning"], "at": ["few"]}])
     comparison.run(path, folder=elsewhere)
-    rows = json.loads((elsewhere / "few.json").read_text())["runs"]
+    rows = files.read_json(elsewhere / "few.json", {})["runs"]
     assert [row["way"] for row in rows] == ["admm", "torch-pruning"]
     assert [row["provenance"].get("torch-pruning") for row in rows] == [None, version("torch-pruning")]
     assert [sum(row["kept"].values()) for row in rows] == [narrow(WIDTHS)] * 2
@@ -110,7 +109,7 @@ def test_the_number_that_was_best_is_taken(elsewhere):
     scores = {1e-4: 97.0, 3e-4: 98.5, 1e-3: 98.0, 3e-3: 96.0}
     tuned = [{"way": "admm", "at": "few", "value": value, "val": val} for value, val in scores.items()]
     tuned.append({"way": "fresh", "at": "few", "value": 9.0, "val": 99.0})
-    (elsewhere / "few.json").write_text(json.dumps({"comparison": FEW, "tuned": tuned, "runs": []}))
+    files.write_json(elsewhere / "few.json", {"comparison": FEW, "tuned": tuned, "runs": []})
     work = comparison._Work(comparison.read(written(elsewhere)), elsewhere / "few.json", print)
     assert work.tuned("admm", "few") == work.value("admm", "many") == 3e-4
 
@@ -122,7 +121,7 @@ def test_what_another_process_is_at_is_left_to_it(elsewhere):
     with FileLock(work.cache / "120-torch-prune-few.lock"):
         comparison.run(path, [120], told.append, elsewhere)
     assert "few: 120-torch-prune-few is left to another process" in told
-    rows = json.loads((elsewhere / "few.json").read_text())["runs"]
+    rows = files.read_json(elsewhere / "few.json", {})["runs"]
     assert [row["way"] for row in rows] == ["admm", "fresh", "admm", "fresh"]
 
 
@@ -181,7 +180,7 @@ def test_other_seeds_and_another_record_of_that_name_are_refused(elsewhere):
     with pytest.raises(ValueError, match=r"few: \[5\] are not final seeds: \[120, 121\]"):
         comparison.run(path, [5], folder=elsewhere)
     kept = {"comparison": {**FEW, "images": 100}, "tuned": [], "runs": []}
-    (elsewhere / "few.json").write_text(json.dumps(kept))
+    files.write_json(elsewhere / "few.json", kept)
     with pytest.raises(ValueError, match=r"few\.json was made by another comparison: rename this one"):
         comparison.run(path, [120], folder=elsewhere)
 
@@ -205,7 +204,7 @@ def test_other_seeds_and_another_record_of_that_name_are_refused(elsewhere):
 )  # fmt: skip
 def test_a_record_goes_on_with_more_ways_and_budgets_and_nothing_else_changed(elsewhere, runs, changes, fits):
     made = [{"seed": 120, "way": "admm", "at": "few"}] * runs
-    (elsewhere / "few.json").write_text(json.dumps({"comparison": FEW, "tuned": [], "runs": made}))
+    files.write_json(elsewhere / "few.json", {"comparison": FEW, "tuned": [], "runs": made})
     found = comparison.read(written(elsewhere, **changes))
     if fits:
         work = comparison._Work(found, elsewhere / "few.json", print)

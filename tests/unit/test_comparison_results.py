@@ -1,11 +1,10 @@
 """What a whole comparison says: pairs, verdicts, its table and its figure."""
 
-import json
 
 import pytest
 from unit.protocol import FEW
 
-from admm_lib import comparison, comparison_results, records, results
+from admm_lib import comparison, comparison_results, files, records, results
 from admm_lib.figures import comparison as figures
 from admm_lib.figures.style import GREY, INK
 
@@ -18,13 +17,13 @@ def test_a_result_is_whole_and_differences_are_paired(elsewhere):
         for seed in reversed(point) for way, at in comparison.points(FEW)
     ]  # fmt: skip
     path = elsewhere / "few.json"
-    path.write_text(json.dumps({"comparison": FEW, "tuned": [], "runs": runs}))
+    files.write_json(path, {"comparison": FEW, "tuned": [], "runs": runs})
     record = comparison_results.result("few", elsewhere)
     assert comparison_results.accuracies(record, "fresh", "many") == {121: 98.3, 120: 97.5}
     found = comparison_results.difference(record, "admm", "fresh", "few")
     assert (found.mean, found.count) == (pytest.approx(0.6), 2)
     assert comparison_results.difference(record, "fresh", "admm", "few").mean == pytest.approx(-0.6)
-    path.write_text(json.dumps({"comparison": FEW, "tuned": [], "runs": runs[1:]}))
+    files.write_json(path, {"comparison": FEW, "tuned": [], "runs": runs[1:]})
     with pytest.raises(ValueError, match=r"few.json lacks 1 of 10 runs: run it to its end, `admm compare"):
         comparison_results.result("few", elsewhere)
     with pytest.raises(FileNotFoundError, match="no record of the comparison 'many': `admm compare"):

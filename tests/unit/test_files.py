@@ -8,13 +8,13 @@ import pytest
 import torch
 from nbformat.v4 import new_notebook
 
-from admm_lib import checkpoints, codec, files, models, notebook_form, records, results, stage_files
+from admm_lib import checkpoints, codec, files, models, notebook_form, results, stage_files
 from admm_lib.commands import project
 from admm_lib.figures import leaderboard, style
 
 
 def write_text(path):
-    records.write_atomically(path, "text")
+    files.write_text(path, "text")
 
 
 def write_network(path):

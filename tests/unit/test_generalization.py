@@ -1,12 +1,12 @@
 """Robustness and transfer: what is measured, of which networks, and what is made of it."""
 
-import json
 
 import pytest
 import torch
 from torch import nn
 
 import admm_lib as al
+from admm_lib import files
 from admm_lib import generalization as general
 from admm_lib.__main__ import main
 from admm_lib.data import Data, Split
@@ -122,7 +122,7 @@ def test_every_seed_and_network_is_asked_everything(compared, tmp_path, capsys):
     assert len(general.accuracies(found, "dense", "FGSM", 0.1)) == 2
     difference = general.difference(found, "filter", "element", "transfer")
     assert (difference.mean, difference.count) == (5, 2)
-    assert json.loads((tmp_path / "lenet5.json").read_text()) == found
+    assert files.read_json(tmp_path / "lenet5.json", {}) == found
 
 
 def test_a_pair_needs_one_accuracy_for_each_seed(compared):

@@ -9,7 +9,7 @@ import yaml
 from safetensors.torch import save
 from torch import nn
 
-from admm_lib import comparison_results, data, models, recipes, records, studies, sweep
+from admm_lib import comparison, comparison_results, data, models, recipes, records, studies, sweep
 from admm_lib.__main__ import main
 
 RECIPES = ("lenet5-71x", "lenet5-348x-plain", "equal-bytes-lenet300-admm-opq", "vgg16-40x-4bit")
@@ -109,6 +109,16 @@ def test_bombs_of_yaml_are_refused_soon(tmp_path):
         assert len(said) < 1_000
 
 
+def test_bombs_of_merged_mappings_are_refused_at_once(tmp_path):
+    """Nine times as long for every level, while the file is read: a minute from the eighth on."""
+    levels = ["a0: &a0 {x: 1}"]
+    levels += [f"a{n}: &a{n} {{<<: [{','.join([f'*a{n - 1}'] * 9)}]}}" for n in range(1, 30)]
+    (tmp_path / "bomb.yaml").write_text("\n".join(levels))
+    for read in (recipes.read, studies.read, comparison.read):
+        said = refusal(read, tmp_path / "bomb.yaml")
+        assert "bomb.yaml is not YAML of values, lists and mappings: << is not known" in said
+
+
 def test_a_damaged_record_is_refused_by_name(tmp_path):
     whole = (data.HOME / "records" / "lenet5-71x.json").read_bytes()
     for at in range(0, len(whole) - 2, max(1, len(whole) // 2_000)):
@@ -123,27 +133,40 @@ def test_a_damaged_record_is_refused_by_name(tmp_path):
     assert records.read("lenet5-71x", tmp_path)["name"] == "lenet5-71x"
 
 
-def test_flipped_bits_of_a_record_are_refused_by_name_or_leave_its_numbers(tmp_path):
-    whole = (data.HOME / "records" / "lenet5-71x.json").read_bytes()
-    file, rng, refused = tmp_path / "lenet5-71x.json", random.Random(0), 0
-    for _ in range(2_000):
-        file.write_bytes(flip(whole, rng))
-        said = refusal(records.read, "lenet5-71x", tmp_path)
-        refused += said is not None
-        assert said is None or "lenet5-71x.json is damaged" in said
-    assert refused > 100  # most bits are of coded answers, which have checks of their own
-    record = json.loads(whole)
-    record["runs"][0]["test_accuracy"] += 0.4
-    file.write_text(json.dumps(record))
-    with pytest.raises(ValueError, match=r"lenet5-71x\.json is damaged: its runs give another summary"):
-        records.read("lenet5-71x", tmp_path)
+def _measured(file):
+    return records.read_measured(file, "make")
 
 
 READERS = {
-    "times/x.json": lambda file: records.read_measured(file, "make"),
-    "studies/x.json": lambda file: studies.result("x", file.parent),
-    "comparison/x.json": lambda file: comparison_results.result("x", file.parent),
+    "records/lenet5-71x.json": lambda file: records.read(file.stem, file.parent),
+    "studies/clustering-lenet5-dense.json": lambda file: studies.result(file.stem, file.parent),
+    "comparison/lenet5-filters.json": lambda file: comparison_results.result(file.stem, file.parent),
+    "times/lenet5.json": _measured,
+    "generalization/lenet5.json": _measured,
+    "imagenet/admm.json": _measured,
+    "opq/imagenet.json": _measured,
 }
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_no_other_value_of_a_result_is_accepted(name, tmp_path):
+    """Flipped bits, lost ends and bytes at random: refused by name, or they say what was written."""
+    whole = (data.HOME / name).read_bytes()
+    file, rng, refused = tmp_path / name, random.Random(0), 0
+    file.parent.mkdir()
+    file.write_bytes(whole)
+    want = READERS[name](file)
+    cut = [whole[: rng.randrange(len(whole) - 2)] for _ in range(100)]
+    for broken in (*(flip(whole, rng) for _ in range(400)), *cut, *(rng.randbytes(n) for n in range(50))):
+        file.write_bytes(broken)
+        said = refusal(READERS[name], file)
+        refused += said is not None
+        assert f"{name} is damaged" in said if said else READERS[name](file) == want
+    assert refused > 500
+    other = json.loads(whole)
+    del other[next(iter(other))]
+    file.write_text(json.dumps(other))
+    assert f"{name} is damaged (its checksum is of something else)" in refusal(READERS[name], file)
 
 
 @pytest.mark.parametrize("name", READERS)

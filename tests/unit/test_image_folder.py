@@ -1,7 +1,6 @@
 """Folders of images as batches, and networks compressed on them from the command line."""
 
 import importlib
-import json
 import os
 import shutil
 import subprocess
@@ -15,7 +14,7 @@ from PIL import Image
 from torch import nn
 
 import admm_lib as al
-from admm_lib import allocation, claims, data, distributed, image_folder, imagenet
+from admm_lib import allocation, claims, data, distributed, files, image_folder, imagenet
 from admm_lib.__main__ import main
 
 MINE = '''
@@ -293,9 +292,9 @@ def test_a_call_that_was_begun_before_weights_could_be_given_goes_on(folder, tmp
     at_home(tmp_path, monkeypatch)
     assert main(words(folder, tmp_path / "out.admm")) == 0
     file = tmp_path / "out.admm.state" / "options.json"
-    told = json.loads(file.read_text())
+    told = files.read_json(file, {})
     assert told.pop("weights") == "None"
-    file.write_text(json.dumps(told))
+    files.write_json(file, told)
     assert main(words(folder, tmp_path / "out.admm")) == 0
     assert "going on from" in capsys.readouterr().out
 

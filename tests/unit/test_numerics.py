@@ -150,21 +150,25 @@ def test_weights_that_are_not_finite_are_refused_by_name(kind, bad):
         al.ADMM(model, {"weight": ALL[kind]})
 
 
-@pytest.mark.parametrize("kind", [kind for kind in SETS if kind not in ("sparse", "both")])
+@pytest.mark.parametrize("kind", [*ALL, "all"])
 def test_one_weight_is_a_layer(kind):
     model = nn.Linear(1, 1, bias=False)
-    admm = al.ADMM(model, {"weight": SETS[kind]}, rho=1e-2)
+    one = {"sparse": al.Sparse(keep=1), "both": al.Both(al.Sparse(keep=1), al.Levels(bits=2)),
+           "filters": al.Sparse(keep=1, by="filter"), "columns": al.Sparse(keep=1, by="column"),
+           "low rank": al.LowRank(1), "all": al.Sparse(keep=0)}  # fmt: skip
+    admm = al.ADMM(model, {"weight": one.get(kind, ALL.get(kind))}, rho=1e-2)
     admm.update()
     admm.finalize()
     assert model.weight.shape == (1, 1)
     assert codec.decode(codec.encode(model), nn.Linear(1, 1, bias=False)).weight.item() == model.weight.item()
 
 
-@pytest.mark.parametrize("kind", SETS)
+@pytest.mark.parametrize("kind", [kind for kind in ALL if kind != "low rank"])  # a rank it does not have
 def test_an_empty_layer_has_nothing_to_do(kind):
     model = nn.Module()
     model.weight = nn.Parameter(torch.empty(0, 4))
-    admm = al.ADMM(model, {"weight": SETS[kind]}, rho=1e-2)
+    each = al.Sparse(keep=0, by="filter") if kind == "filters" else ALL[kind]
+    admm = al.ADMM(model, {"weight": each}, rho=1e-2)
     residuals = admm.update()["weight"]
     assert (residuals.primal, residuals.dual, residuals.norm) == (0, 0, 0)
     admm.finalize()

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import admm_lib as al
-from admm_lib import claims, data, pipelines, recipes, records, results
+from admm_lib import claims, data, files, pipelines, recipes, records, results
 
 
 def run(seed, dense=99.0, accuracy=99.0, **more):
@@ -147,7 +147,7 @@ def test_missing_and_damaged_records_are_named(tmp_path, monkeypatch):
     (tmp_path / "x.json").write_text('{"name": "x"')
     with pytest.raises(ValueError, match=r"x\.json is damaged \(Expecting"):
         records.read("x")
-    (tmp_path / "x.json").write_text('{"name": "x"}')
+    files.write_json(tmp_path / "x.json", {"name": "x"})
     with pytest.raises(ValueError, match=r"lacks dataset, model"):
         records.read("x")
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 import yaml
 
-from admm_lib import data, records, studies
+from admm_lib import data, files, records, studies
 from admm_lib.__main__ import main
 from admm_lib.quantization import Clusters
 
@@ -222,7 +222,7 @@ def test_a_result_is_whole_and_its_arms_are_found(home):
     assert studies.found(record, init="linear", bits=3) == []
     assert studies.found(record, init="linear", bits=2, iterations=1) == []
     del record["runs"][1]["arms"][2]
-    (studies.HOME / "few.json").write_text(json.dumps(record))
+    files.write_json(studies.HOME / "few.json", record)
     with pytest.raises(ValueError, match=r"few\.json lacks arms of the seeds \[108\]"):
         studies.result("few", studies.HOME)
 

@@ -1,12 +1,11 @@
 """Times of pruned networks: of the networks that they say, and in the file that they are read from."""
 
-import json
 
 import pytest
 import torch
 
 import admm_lib as al
-from admm_lib import times
+from admm_lib import files, times
 from admm_lib.__main__ import main
 from admm_lib.storage import count
 
@@ -68,7 +67,7 @@ def test_what_is_recorded_is_read(tmp_path, monkeypatch, capsys):
     assert (found["network"], found["rounds"], found["rows"]) == ("lenet300", 7, rows)
     assert found["cpu"]
     assert {"torch", "threads", "commit"} <= set(found["provenance"])
-    assert json.loads((tmp_path / "times" / "lenet300.json").read_text()) == found
+    assert files.read_json(tmp_path / "times" / "lenet300.json", {}) == found
 
 
 def test_the_rows_of_the_nearest_ratio_are_found():
