@@ -117,4 +117,4 @@ lint: $(STAMP)
 	$(BIN)/python -m ruff check .
 
 clean:
-	rm -rf build mutants .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf build mutants .pytest_cache .ruff_cache .hypothesis

@@ -1,7 +1,7 @@
 """What other codes need for the same tensors, in bits: the papers' baselines beside the `.admm` file.
 
-Positions: bitmap, compressed sparse rows, Deep Compression's relative index, Golomb, Huffman. Values: a fixed
-width and Huffman, each with its codebook.
+Positions: bitmap, compressed sparse rows, Deep Compression's relative index, Golomb (1966), Huffman (1952).
+Values: a fixed width and Huffman, each with its codebook.
 """
 
 import heapq

@@ -66,8 +66,8 @@ def work(model: nn.Module, inputs: Tensor) -> list[Work]:
 def entropy(density: float) -> float:
     """Bits of position for each nonzero where only their share is known: H(p) / p, with H the binary entropy.
 
-    The least that any code of a uniformly random mask needs, log2 C(n, pn) / pn in the limit. Raises
-    ValueError for a density outside 0 to 1, 0 excluded.
+    The least that any code of a uniformly random mask needs (Shannon 1948), log2 C(n, pn) / pn in the limit.
+    Raises ValueError for a density outside 0 to 1, 0 excluded.
 
     >>> from admm_lib import cost
     >>> cost.entropy(0.5), round(cost.entropy(0.1), 2)

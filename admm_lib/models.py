@@ -37,6 +37,8 @@ def lenet5(relu: bool = True) -> nn.Sequential:
 def lenet300() -> nn.Sequential:
     """LeNet-300-100: 266,200 weights + 410 biases; images (N, 1, 28, 28).
 
+    After LeCun et al. 1998 (Gradient-based learning applied to document recognition), with ReLU.
+
     >>> al.models.lenet300()(torch.zeros(2, 1, 28, 28)).shape
     torch.Size([2, 10])
     """

@@ -1,4 +1,4 @@
-"""Adaptive range coding over `constriction`, with probabilities that every platform shares.
+"""Adaptive range coding (Martin 1979) over `constriction`, with probabilities that every platform shares.
 
 They are proportional to integer counts, which float64 holds exactly. A description written once
 serves both directions: with an `Encoder` it writes the symbols it is handed, with a `Decoder` it

@@ -177,7 +177,7 @@ def shrunk(rounds: int) -> Iterator[str]:
         eager = [inference.eager(model, inputs) for model in (small, dense)]
         onnx = [inference.onnx_runtime(each, inputs, torch.get_num_threads()) for each in exported]
         aim = "≤ 0.2" if batch == 256 else ""
-        yield row(f"forward pass at 90x by filters, batch {batch}: shrunk / dense", aim, *eager, rounds)
+        yield row(f"forward pass of lenet5-filters-88x, batch {batch}: shrunk / dense", aim, *eager, rounds)
         yield row(f"the same, batch {batch}, both in ONNX Runtime", aim, *onnx, rounds)
         yield row(f"the same, batch {batch}: ONNX Runtime / dense in torch", "", onnx[0], eager[1], rounds)
         csr = inference.eager(inference.sparse(single), inputs)

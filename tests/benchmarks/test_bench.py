@@ -24,6 +24,13 @@ def section(command: str) -> str:
     return found
 
 
+def test_the_rows_that_miss_their_aim_are_counted():
+    found = section("make bench")
+    aims = [(float(cells[2]), cells[4].strip().removeprefix("≤ ")) for cells in table(found)]
+    missed = sum(aim != "" and ratio > float(aim) for ratio, aim in aims)
+    assert f"{('No', 'One', 'Two', 'Three')[missed]} rows miss their aim" in found
+
+
 def without_numbers(name: str) -> str:
     return re.sub(r"[-+]?\d[\d,.]*(?:e[-+]\d+)?", "#", name)
 

@@ -57,6 +57,17 @@ def test_the_file_is_close_to_the_budget_and_never_above_it(network, rule):
         assert f"expected: a file of {plan.file_bytes:,} bytes" in str(plan)
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_not_finite_are_refused_by_name_before_any_change(network, value):
+    model = copy.deepcopy(network)
+    model.fc2.weight.data[0, 0] = value
+    before = model.fc1.weight.clone()
+    budgets = {name: Sparse(keep=5) for name in ("fc1.weight", "fc2.weight")}
+    with pytest.raises(ValueError, match=r"fc2\.weight holds NaN or infinite weights"):
+        allocation.project(model, budgets, {})
+    assert model.fc1.weight.equal(before)
+
+
 @pytest.mark.parametrize("seed", [0, 5])  # at 5 a bias takes up a constant
 def test_the_sets_of_a_plan_are_those_of_admm_and_their_file_meets_the_budget(seed):
     model = drawn(seed)

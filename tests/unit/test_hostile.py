@@ -1,8 +1,10 @@
 """Damaged recipes, records and logs of sweeps: an error of the library with the file's name, or no harm."""
 
+import ast
 import json
 import random
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
@@ -94,6 +96,18 @@ def test_a_recipe_runs_nothing(tmp_path, capsys):
     assert main(["run", str(file)]) == 2
     assert "evil" in capsys.readouterr().err
     assert not (tmp_path / "ran").exists()
+
+
+def test_nothing_is_loaded_by_pickle():
+    for path in sorted(Path(data.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                named = [getattr(node, "module", None) or "", *(each.name for each in node.names)]
+                assert not {"pickle", "dill", "cloudpickle", "shelve"} & set(named), path
+            elif isinstance(node, ast.Call):
+                call = ast.unparse(node)
+                assert "allow_pickle" not in call, path
+                assert not call.startswith("torch.load(") or "weights_only=True" in call, path
 
 
 def test_bombs_of_yaml_are_refused_soon(tmp_path):
