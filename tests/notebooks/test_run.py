@@ -88,7 +88,7 @@ def test_claims_hold_at_a_second_seed_and_a_second_ratio(path, tmp_path):
     given = notebooks.parameters(notebooks.read(path), path.name)
     other = {"seed": 1, **SECOND[path.stem]}
     assert all(given[name] != value for name, value in other.items())
-    assert run(path, tmp_path, profile="smoke", **other).problem is None
+    assert run(path, tmp_path, profile="quick", **other).problem is None
 
 
 class TestPage:
