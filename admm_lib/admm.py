@@ -228,7 +228,8 @@ class ADMM:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict()` of an ADMM over the same sets; ValueError for another one's."""
         shapes = [Z.shape for Z, *_ in state.get("pairs", [])]
-        if self._sets() != state.get("sets") or shapes != [pair.Z.shape for pair in self._pairs]:
+        whole = {"iteration", "history"} <= state.keys() and self._sets() == state.get("sets")
+        if not whole or shapes != [pair.Z.shape for pair in self._pairs]:
             raise ValueError("the state is of an ADMM over other layers or sets: make this one as that was")
         for pair, (Z, U, rho, base) in zip(self._pairs, state["pairs"], strict=True):
             pair.Z, pair.U, pair.rho, pair.base = Z.to(pair.Z), U.to(pair.U), rho, base

@@ -15,7 +15,7 @@ import yaml
 from filelock import FileLock
 
 MOST = 100_000  # values, lists and mappings of a YAML file
-CHECKSUM = "checksum"  # the field of a JSON file
+CHECKSUM = "checksum"  # the field with a JSON file's own
 LONGEST = 800  # characters of a message, in which a field's value may stand
 
 
@@ -100,6 +100,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, found: Mapping[str, Any], indent: int = 1) -> None:
     """Write what `read_json` reads: an object, as a whole or not at all, with a checksum of all it says."""
+    found = {name: each for name, each in found.items() if name != CHECKSUM}
     write_text(path, json.dumps({**found, CHECKSUM: _checksum(found)}, indent=indent) + "\n")
 
 
@@ -119,7 +120,9 @@ def read_json(path: Path, fields: Mapping[str, type]) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(found, dict):
             raise ValueError("no object")
-        if found.pop(CHECKSUM, None) != _checksum(found):
+        if (checksum := found.pop(CHECKSUM, None)) is None:
+            raise ValueError("it has no checksum")
+        if checksum != _checksum(found):
             raise ValueError("its checksum is of something else")
         if missing := fields.keys() - found.keys():
             raise ValueError(f"lacks {', '.join(sorted(missing))}")

@@ -41,7 +41,7 @@ class Interval:
 
     @property
     def plain(self) -> str:
-        """Without the signs of a difference, and of a single value without ends."""
+        """As text without plus signs; a single value without its interval."""
         ends = f" [{self.low:.2f}, {self.high:.2f}]" if self.count > 1 else ""
         return f"{self.mean:.2f}{ends}"
 

@@ -23,7 +23,7 @@ if count := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # the workers share th
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
-    """torch draws the same in a test and its fixtures, whichever ran before."""
+    """torch draws the same whichever tests ran before: in a test, and in what is set up for it."""
     torch.manual_seed(0)
 
 

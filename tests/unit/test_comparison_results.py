@@ -1,6 +1,5 @@
 """What a whole comparison says: pairs, verdicts, its table and its figure."""
 
-
 import pytest
 from unit.protocol import FEW
 

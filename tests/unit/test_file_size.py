@@ -11,7 +11,7 @@ from torch import nn
 from unit.tiny import TINY, trained, written
 
 import admm_lib as al
-from admm_lib import allocation, byte_budget, codec, data, laplace, pipelines, recipes, rivals
+from admm_lib import allocation, byte_budget, codec, data, laplace, opq, pipelines, recipes, rivals
 from admm_lib.allocation import RULES, Plan, fitted, for_bytes, projected
 from admm_lib.constraints import Sparse
 from admm_lib.quantization import Levels
@@ -62,9 +62,12 @@ def test_weights_that_are_not_finite_are_refused_by_name_before_any_change(netwo
     model = copy.deepcopy(network)
     model.fc2.weight.data[0, 0] = value
     before = model.fc1.weight.clone()
-    budgets = {name: Sparse(keep=5) for name in ("fc1.weight", "fc2.weight")}
+    first, second = {"fc1.weight": Sparse(keep=5)}, {"fc2.weight": Sparse(keep=5)}
+    for budgets, few in ((first | second, {}), (first, {"fc2.weight": Levels(2)})):
+        with pytest.raises(ValueError, match=r"fc2\.weight holds NaN or infinite weights"):
+            allocation.project(model, budgets, few)
     with pytest.raises(ValueError, match=r"fc2\.weight holds NaN or infinite weights"):
-        allocation.project(model, budgets, {})
+        opq.hold(model, opq.solve(network, 10, 3))
     assert model.fc1.weight.equal(before)
 
 

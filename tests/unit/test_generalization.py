@@ -1,6 +1,5 @@
 """Robustness and transfer: what is measured, of which networks, and what is made of it."""
 
-
 import pytest
 import torch
 from torch import nn

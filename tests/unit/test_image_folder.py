@@ -288,7 +288,7 @@ def test_a_network_by_name_takes_weights_from_a_file(folder, tmp_path, monkeypat
     assert "alexnet with it.pth's weights" in capsys.readouterr().out
 
 
-def test_a_call_that_was_begun_before_weights_could_be_given_goes_on(folder, tmp_path, monkeypatch, capsys):
+def test_an_option_that_is_younger_than_the_call_is_as_if_not_given(folder, tmp_path, monkeypatch, capsys):
     at_home(tmp_path, monkeypatch)
     assert main(words(folder, tmp_path / "out.admm")) == 0
     file = tmp_path / "out.admm.state" / "options.json"

@@ -244,7 +244,7 @@ def test_what_the_readme_says_of_times():
         least.append(min(row["over_dense"] for row in sparse))
         for way in ("shrunk", "shrunk, ONNX Runtime"):
             shrunk[network, way] = times.nearest(found, by, fewer, 256, 1)[way]["over_dense"]
-        alone.append(f"{times.nearest(found, by, 2, 256, 1)['ONNX Runtime']['over_dense']:.2f}")
+        alone.append(f"{times.nearest(found, by, fewer, 256, 1)['ONNX Runtime']['over_dense']:.2f}")
         assert max(row["threads"] for row in sparse) == 2
     assert min(least) > 2.99
     lenet5, lenet5_onnx, resnet20, resnet20_onnx = (f"{each:.2f}" for each in shrunk.values())
@@ -252,7 +252,7 @@ def test_what_the_readme_says_of_times():
         "**Structured or not.**", "take 3 times as long as the dense network or more",
         f"131× takes {lenet5} of", f"ResNet-20 at 2.0× {resnet20}",
         f"in ONNX Runtime they take {lenet5_onnx} and {resnet20_onnx} of",
-        f"the dense one there takes {alone[0]} and {alone[1]}.", "Times on one thread",
+        f"the dense network in ONNX Runtime takes {alone[0]} and {alone[1]}.", "Shrunk, and on one thread,",
     )  # fmt: skip
 
 
@@ -349,7 +349,7 @@ def test_what_the_readme_says_of_speed():
         f"and {ratio('top_k / torch.kthvalue, 1,887,436')} of `kthvalue`'s",
         f"bytes {zstd} of zstd's at its best level, {zlib} of zlib's and {nncodec} of nncodec's",
         f"it is {sizes[0]}, {sizes[1]} and {sizes[2]} of the size of theirs",
-        f"right after the last picture has the next one after {min(at_once)} to {max(at_once)} ms",
+        f"right after a picture shows the next one after {min(at_once)} to {max(at_once)} ms",
         f"after a look at it, after {usual[0]} to {usual[-1]} ms (in one panel {slowest})",
         f"all notebooks take {sequence} s",
     )  # fmt: skip

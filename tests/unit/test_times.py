@@ -1,6 +1,5 @@
 """Times of pruned networks: of the networks that they say, and in the file that they are read from."""
 
-
 import pytest
 import torch
 
