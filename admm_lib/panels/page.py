@@ -1,4 +1,4 @@
-"""HTML and script of a panel: its names for those who do not see it, its keys, the code to copy."""
+"""What a page has of a panel: names for those who do not see it, keys, code to copy, text for no kernel."""
 
 from typing import Any
 

@@ -107,3 +107,21 @@ def test_rounds_and_threads_are_counts(wrong):
 
 def test_the_median_is_of_ratios():
     assert inference.ratio([1.0, 8.0, 3.0], [1.0, 2.0, 1.0]) == 3
+
+
+def test_threads_of_onnx_runtime_do_not_spin_beside_what_is_timed(monkeypatch):
+    import onnxruntime
+
+    model, inputs = nn.Linear(3, 2).eval(), torch.ones(2, 3)
+    content = export.content(model, inputs)
+    asked, made = [], onnxruntime.InferenceSession
+
+    def session(content, options, **more):
+        asked.append(options)
+        return made(content, options, **more)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    inference.onnx_runtime(content, inputs, threads=2)
+    (options,) = asked
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert options.intra_op_num_threads == 2
